@@ -1,0 +1,49 @@
+# Two commands matter: `make demo` and `make test`. Both make what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint check browser bench clean
+
+demo: $(VENV)/.demo
+	@mkdir -p .wfkernel/demo
+	@echo "== running notebooks/flights.ipynb until somebody has to approve its numbers"
+	@$(BIN)/wf run notebooks/flights.ipynb -p 'report_dir=.wfkernel/demo/reports' -o .wfkernel/demo/flights.ipynb; \
+	  status=$$?; [ $$status -eq 75 ] || { echo "expected the run to suspend (75), it ended with $$status"; exit 1; }
+	@echo "== approving them, in a fresh process"
+	@$(BIN)/wf resume latest --data '{"approve": true}'
+	@echo "finished notebook: $(CURDIR)/.wfkernel/demo/flights.ipynb"
+	@echo "the run:           $(BIN)/wf show latest     (store: $$($(BIN)/wf db path))"
+
+test: lint $(VENV)/.test browser
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check wfkernel tests
+	$(BIN)/mypy
+
+# Timings, printed; no test asserts a time.
+bench: $(VENV)/.test
+	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+# The browser tests drive the Chromium of the distribution.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium; }
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo,test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .wfkernel .pytest_cache .mypy_cache .ruff_cache .hypothesis

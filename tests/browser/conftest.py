@@ -1,0 +1,219 @@
+"""A real JupyterLab in a real browser.
+
+The fixture `lab` is a JupyterLab server of our own with a fresh page in headless Chromium: `lab.open(cells)` writes a
+notebook and opens it, and the `Notebook` it returns runs cells and reads outputs the way a person would. Server and
+browser live as long as the test module; their settings, kernels' home and notebooks lie in a temporary folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+REPOSITORY = Path(__file__).parents[2]
+TIMEOUT = 60_000
+"""Milliseconds to wait for a page or a kernel: generous, since only a failing test waits that long."""
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+
+SETTINGS = {
+    "@jupyterlab/apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false"},
+}
+
+
+class LabServer:
+    """One JupyterLab process, listening on a free port of this machine only."""
+
+    def __init__(self, folder: Path) -> None:
+        self.notebooks = folder / "notebooks"
+        self.token = secrets.token_hex(16)
+        self.url = ""
+        settings = folder / "settings"
+        for plugin, values in SETTINGS.items():
+            file = settings / f"{plugin}.jupyterlab-settings"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(values))
+        for name in ("notebooks", "home", "config", "data", "runtime"):
+            (folder / name).mkdir()
+        environment = os.environ | {
+            "HOME": str(folder / "home"),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")])),
+            "JUPYTER_CONFIG_DIR": str(folder / "config"),
+            "JUPYTER_DATA_DIR": str(folder / "data"),
+            "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+            "JUPYTERLAB_SETTINGS_DIR": str(settings),
+            "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
+            "JUPYTER_TOKEN": self.token,
+        }
+        command = [
+            *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+            *("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={self.notebooks}"),
+            "--LabApp.expose_app_in_browser=True",
+        ]
+        self._runtime = folder / "runtime"
+        self._log = folder / "server.log"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True
+            )
+
+    def wait(self) -> None:
+        """Return when the server answers."""
+        deadline = time.monotonic() + TIMEOUT / 1000
+        told = self._runtime / f"jpserver-{self._process.pid}.json"
+        while time.monotonic() < deadline and self._process.poll() is None:
+            # The server writes down which port it got once it listens.
+            if told.exists() and (text := told.read_text()):
+                self.url = json.loads(text)["url"].rstrip("/")
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"JupyterLab did not start:\n{self._log.read_text()[-3000:]}")
+
+    def stop(self) -> None:
+        """End the server, which ends its kernels."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+class Notebook:
+    """A notebook open in the page. Cells are counted from 0."""
+
+    def __init__(self, page: Page, path: Path) -> None:
+        self.page, self.path = page, path
+
+    def command(self, command: str, **arguments: Any) -> Any:
+        """Run a JupyterLab command and wait until it is done."""
+        return self.page.evaluate(
+            "([command, args]) => window.jupyterapp.commands.execute(command, args).then(() => null)",
+            [command, arguments],
+        )
+
+    def run_all(self) -> None:
+        """Run > Run All Cells, and wait until the kernel has nothing more to do."""
+        self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
+        self.wait_idle()
+
+    def wait_idle(self) -> None:
+        """Wait until no cell is running or queued and the kernel is idle."""
+        self.page.wait_for_function(
+            """() => {
+                const panel = window.jupyterapp.shell.currentWidget;
+                const cells = [...panel.content.widgets];
+                return panel.sessionContext.session?.kernel?.status === 'idle'
+                    && !cells.some(cell => cell.model.executionState === 'running');
+            }""",
+            timeout=TIMEOUT,
+        )
+
+    def cell(self, index: int) -> Locator:
+        return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
+
+    def output(self, index: int) -> str:
+        """The text of a cell's outputs as a person sees it."""
+        return self.cell(index).locator(".jp-Cell-outputArea").inner_text()
+
+    def wait_output(self, index: int, text: str) -> None:
+        """Wait until the cell's outputs contain `text`."""
+        area = self.cell(index).locator(".jp-Cell-outputArea")
+        area.get_by_text(text).first.wait_for(timeout=TIMEOUT)
+
+    def prompts(self) -> list[int | None]:
+        """The execution counts of the code cells."""
+        counts: list[int | None] = self.page.evaluate(
+            """() => [...window.jupyterapp.shell.currentWidget.content.widgets]
+                .filter(cell => cell.model.type === 'code').map(cell => cell.model.executionCount ?? null)"""
+        )
+        return counts
+
+    def save(self) -> nbformat.NotebookNode:
+        """Save, and read what was saved."""
+        self.command("docmanager:save")
+        return nbformat.read(self.path, as_version=4)
+
+
+class Lab:
+    """JupyterLab in one page."""
+
+    def __init__(self, server: LabServer, page: Page) -> None:
+        self.server, self.page = server, page
+        self._opened = 0
+
+    def open(self, cells: list[str], name: str | None = None) -> Notebook:
+        """Write a notebook with these code cells, open it and wait for its kernel."""
+        self._opened += 1
+        path = self.server.notebooks / (name or f"notebook-{secrets.token_hex(4)}-{self._opened}.ipynb")
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, path)
+        return self.reopen(path)
+
+    def reopen(self, path: Path) -> Notebook:
+        """Open a notebook file that is there already."""
+        self.page.goto(f"{self.server.url}/lab/tree/{path.name}?reset&token={self.server.token}")
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=TIMEOUT)
+        opened = Notebook(self.page, path)
+        opened.wait_idle()
+        return opened
+
+    def theme(self, name: str) -> None:
+        """Change the theme, for example to `JupyterLab Dark`."""
+        self.page.evaluate(
+            "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name
+        )
+        light = "false" if "Dark" in name else "true"
+        self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached", timeout=TIMEOUT)
+
+
+@pytest.fixture(scope="module")
+def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
+    server = LabServer(tmp_path_factory.mktemp("lab"))
+    try:
+        server.wait()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@pytest.fixture
+def lab(lab_server: LabServer, chromium: Browser) -> Iterator[Lab]:
+    """JupyterLab in a fresh browser page; see `Lab` and `Notebook`."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 1000})
+    try:
+        yield Lab(lab_server, context.new_page())
+    finally:
+        context.close()

@@ -1,0 +1,146 @@
+"""A real kernel, driven the way a front end or a headless client drives it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.manager import KernelManager
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+@dataclass
+class Result:
+    """What executing one cell gave."""
+
+    status: str
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """Everything a person would read, as plain text; of a display that was updated, its last state."""
+        parts = []
+        for output in self.outputs:
+            content = output["content"]
+            match output["type"]:
+                case "stream":
+                    parts.append(content["text"])
+                case "error":
+                    parts.append("\n".join(content["traceback"]))
+                case _:
+                    parts.append(content["data"].get("text/plain", ""))
+        return ANSI.sub("", "\n".join(parts))
+
+    @property
+    def error(self) -> tuple[str, str] | None:
+        """(name, text) of the error the cell ended with."""
+        errors = [o["content"] for o in self.outputs if o["type"] == "error"]
+        assert len(errors) <= 1, "an error must be shown once"
+        return (errors[0]["ename"], errors[0]["evalue"]) if errors else None
+
+    @property
+    def restored(self) -> bool:
+        return any(o["content"].get("metadata", {}).get("wfkernel", {}).get("restored") for o in self.outputs)
+
+
+class Kernel:
+    """A kernel process with the extension loaded."""
+
+    def __init__(self, folder: Path, *, notebook: str | None = "analysis.ipynb", live: bool = False, **env: str) -> None:
+        self._live = live
+        environment = {**os.environ, **env}
+        if notebook:
+            environment["JPY_SESSION_NAME"] = str(folder / notebook)
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(env=environment, cwd=str(folder))
+        self.client: BlockingKernelClient = self.manager.blocking_client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+        loaded = self.run("%load_ext wfkernel")
+        assert loaded.status == "ok", loaded.text
+
+    def run(self, source: str, *, cell_id: str | None = None, timeout: float = 60) -> Result:
+        """Execute a cell and wait for its end."""
+        return self.wait(self.send(source, cell_id=cell_id), timeout=timeout)
+
+    def send(self, source: str, *, cell_id: str | None = None) -> str:
+        """Start executing a cell; returns the message id for `wait`."""
+        content = {"code": source, "silent": False, "store_history": True, "user_expressions": {},
+                   "allow_stdin": False, "stop_on_error": True}  # fmt: skip
+        message = self.client.session.msg("execute_request", content)
+        if self._live or cell_id:
+            message["metadata"]["cellId"] = cell_id or f"cell-{abs(hash(source))}"
+        self.client.shell_channel.send(message)
+        return str(message["header"]["msg_id"])
+
+    def wait(self, message_id: str, *, timeout: float = 60) -> Result:
+        result = Result("")
+        displays: dict[str, dict[str, Any]] = {}
+        deadline = time.monotonic() + timeout
+        while True:
+            message = self.client.get_iopub_msg(timeout=max(0.1, deadline - time.monotonic()))
+            if message["parent_header"].get("msg_id") != message_id:
+                continue
+            kind, content = message["msg_type"], message["content"]
+            if kind == "status" and content["execution_state"] == "idle":
+                break
+            shown = (content.get("transient") or {}).get("display_id")
+            if kind == "update_display_data" and shown in displays:
+                displays[shown]["content"] = content
+            elif kind in ("stream", "display_data", "execute_result", "error"):
+                output = {"type": kind, "content": content}
+                result.outputs.append(output)
+                if shown:
+                    displays[shown] = output
+        result.status = self._reply(message_id)["status"]
+        return result
+
+    def _reply(self, message_id: str) -> dict[str, Any]:
+        while True:
+            reply = self.client.get_shell_msg(timeout=30)
+            if reply["parent_header"].get("msg_id") == message_id:
+                return dict(reply["content"])
+
+    def value(self, expression: str) -> str:
+        """`repr` of an expression in the kernel."""
+        result = self.run(f"print(repr({expression}))")
+        assert result.status == "ok", result.text
+        return result.text.strip()
+
+    def kill(self) -> None:
+        """SIGKILL: nothing in the kernel gets a chance to tidy up."""
+        pid = self.manager.provisioner.pid
+        os.kill(pid, signal.SIGKILL)
+        while self.manager.is_alive():
+            time.sleep(0.02)
+        self.close()
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        if self.manager.is_alive():
+            self.manager.shutdown_kernel()
+        else:
+            self.manager.cleanup_resources()
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
+    """Start kernels in the test's folder: `kernel()`, `kernel(live=True)`, ..."""
+    started: list[Kernel] = []
+
+    def start(**options: Any) -> Kernel:
+        started.append(Kernel(tmp_path, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.close()

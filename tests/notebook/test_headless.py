@@ -1,0 +1,272 @@
+"""The same notebook headless: `wf run`, `wf resume`, and papermill's own command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from wfkernel.store.store import Store
+
+N = nbformat.v4
+RAN = "open('ran', 'a').write('{0} ')"
+
+
+def cells(*, fail: bool = False) -> list[nbformat.NotebookNode]:
+    sources = {
+        "ext": "%load_ext wfkernel",
+        "params": "month = 1",
+        "imports": "from wfkernel import suspend\nfrom pydantic import BaseModel\nclass Approval(BaseModel):\n    approve: bool\n    note: str = ''",
+        "load": f"%%step load\n{RAN.format('load')}\nprint('loading month', month)\ndata = [month] * 3",
+        "total": f"%%step total\n{RAN.format('total')}\n{'raise ValueError(\"bad data\")' if fail else ''}\ntotal = sum(data)\ntotal",
+        "approve": f"%%step approve\n{RAN.format('approve')}\nanswer = suspend(Approval, message=f'publish {{total}}?')",
+        "publish": f"%%step publish\n{RAN.format('publish')}\nreport = f'{{total}} {{answer.approve}}'\nprint(report)",
+        "last": "print('the end')",
+    }
+    made = []
+    for name, source in sources.items():
+        cell = N.new_code_cell(source, id=name)
+        if name == "params":
+            cell.metadata["tags"] = ["parameters"]
+        made.append(cell)
+    return made
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    return write(tmp_path / "nb.ipynb", cells())
+
+
+def write(path: Path, made: list[nbformat.NotebookNode]) -> Path:
+    kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(N.new_notebook(cells=made, metadata={"kernelspec": kernelspec}), path)
+    return path
+
+
+def command(tmp_path: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments], cwd=tmp_path, env=os.environ.copy(), capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def wf(tmp_path: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    return command(tmp_path, "wfkernel", *arguments, code=code)
+
+
+def ran(tmp_path: Path) -> list[str]:
+    return (tmp_path / "ran").read_text().split()
+
+
+def texts(path: Path) -> dict[str, str]:
+    """cell id -> its outputs as text."""
+    found = {}
+    for cell in nbformat.read(path, as_version=4).cells:
+        parts = [o.get("text") or o.get("data", {}).get("text/plain", "") for o in cell.get("outputs", ())]
+        found[cell.id] = "\n".join(parts)
+    return found
+
+
+def statuses(path: Path) -> dict[str, str]:
+    return {c.id: c.metadata.papermill.status for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"}
+
+
+def test_run_suspends_then_resume_in_a_fresh_process_completes_the_same_output(tmp_path, notebook):
+    first = json.loads(wf(tmp_path, "run", "nb.ipynb", "-p", "month=3", "-o", "out.ipynb", "--json", code=75).stdout)
+    assert first["status"] == "suspended"
+    assert first["parameters"] == {"month": 3}
+    out = tmp_path / "out.ipynb"
+    top = nbformat.read(out, as_version=4).cells[0]
+    assert "publish 9?" in top.source
+    assert f"wf resume {first['run_id']} --data '{{\"approve\": true}}'" in top.source
+    assert statuses(out)["approve"] == "suspended"
+    assert statuses(out)["publish"] == statuses(out)["last"] == "pending"
+    assert "error" not in [o.output_type for c in nbformat.read(out, as_version=4).cells for o in c.get("outputs", ())]
+
+    second = json.loads(wf(tmp_path, "resume", first["run_id"], "--data", '{"approve": true}', "--json").stdout)
+    assert second["status"] == "success"
+    assert second["run_id"] == first["run_id"]
+    assert ran(tmp_path) == ["load", "total", "approve", "approve", "publish"]
+    shown = texts(out)
+    assert "loading month 3" in shown["load"]  # the first process's output is still there
+    assert "9 True" in shown["publish"]
+    assert "the end" in shown["last"]
+    assert statuses(out)["load"] == "restored"
+    assert statuses(out)["publish"] == "completed"
+    assert "Suspended" not in nbformat.read(out, as_version=4).cells[0].source
+
+
+def test_a_wrong_answer_is_refused_with_the_field_and_status_2(tmp_path, notebook):
+    run_id = json.loads(wf(tmp_path, "run", "nb.ipynb", "--json", code=75).stdout)["run_id"]
+    refused = wf(tmp_path, "resume", run_id, "--data", '{"note": 5}', code=2)
+    assert "approve: Field required" in refused.stderr
+    assert "note: 5 is not of type 'string'" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert json.loads(wf(tmp_path, "show", run_id, "--json").stdout)["status"] == "suspended"
+    wf(tmp_path, "resume", run_id, "--data", '{"approve": true}')
+
+
+def test_an_answer_only_the_model_can_refuse_suspends_again(tmp_path):
+    made = cells()
+    made[2].source += "\n    @__import__('pydantic').field_validator('note')\n    @classmethod\n    def short(cls, v):\n        assert len(v) < 5, 'too long'\n        return v"
+    write(tmp_path / "nb.ipynb", made)
+    run_id = json.loads(wf(tmp_path, "run", "nb.ipynb", "--json", code=75).stdout)["run_id"]
+    again = wf(tmp_path, "resume", run_id, "--data", '{"approve": true, "note": "far too long"}', code=75)
+    assert "note: Assertion failed, too long" in again.stdout
+    wf(tmp_path, "resume", run_id, "--data", '{"approve": true}')
+
+
+def test_a_failed_run_is_continued_from_the_failed_step_after_mending_it(tmp_path):
+    write(tmp_path / "nb.ipynb", cells(fail=True))
+    failed = json.loads(wf(tmp_path, "run", "nb.ipynb", "-o", "out.ipynb", "--json", code=1).stdout)
+    assert failed["error"]["message"] == "bad data"
+    assert failed["error"]["step"] == "total"
+    out = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    assert any("wf resume" in c.source and "bad data" in c.source for c in out.cells if c.cell_type == "markdown")
+    assert statuses(tmp_path / "out.ipynb")["last"] == "pending"
+    write(tmp_path / "nb.ipynb", cells())
+    wf(tmp_path, "resume", failed["run_id"], code=75)
+    assert ran(tmp_path) == ["load", "total", "total", "approve"]
+
+
+def test_a_failing_plain_cell_fails_the_run(tmp_path):
+    made = cells()
+    made[4].source = "1 / 0"
+    write(tmp_path / "nb.ipynb", [*made[:5], made[7]])
+    failed = json.loads(wf(tmp_path, "run", "nb.ipynb", "--json", code=1).stdout)
+    assert failed["error"]["type"] == "ZeroDivisionError"
+    assert failed["steps"][0]["status"] == "success"
+
+
+def test_papermills_own_command_runs_it(tmp_path, notebook):
+    done = command(
+        tmp_path, "papermill", "nb.ipynb", "out.ipynb", "--engine", "wfkernel", "-p", "month", "3",
+        "--no-progress-bar", code=75,
+    )  # fmt: skip
+    assert "wf resume" in done.stderr
+    assert "Traceback" not in done.stderr
+    run_id = nbformat.read(tmp_path / "out.ipynb", as_version=4).metadata.papermill.wfkernel.run_id
+    wf(tmp_path, "resume", run_id, "--data", '{"approve": true}')
+    assert "9 True" in texts(tmp_path / "out.ipynb")["publish"]
+
+
+def test_running_the_output_notebook_again_continues_its_run(tmp_path):
+    write(tmp_path / "nb.ipynb", cells(fail=True))
+    wf(tmp_path, "run", "nb.ipynb", "-o", "out.ipynb", code=1)
+    out = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    next(c for c in out.cells if c.id == "total").source = "%%step total\ntotal = 99"
+    nbformat.write(out, tmp_path / "out.ipynb")
+    command(tmp_path, "papermill", "out.ipynb", "out2.ipynb", "--engine", "wfkernel", "--no-progress-bar", code=75)
+    assert ran(tmp_path) == ["load", "total", "approve"]
+    assert "loading month 1" in texts(tmp_path / "out2.ipynb")["load"]
+
+
+def test_every_run_starts_afresh(tmp_path, notebook):
+    for _ in range(2):
+        wf(tmp_path, "run", "nb.ipynb", code=75)
+    assert ran(tmp_path) == ["load", "total", "approve"] * 2
+    assert len(json.loads(wf(tmp_path, "ls", "--json").stdout)) == 2
+
+
+def test_a_notebook_without_load_ext_works_too(tmp_path):
+    write(tmp_path / "nb.ipynb", cells()[1:])
+    wf(tmp_path, "run", "nb.ipynb", code=75)
+
+
+def test_ls_and_show_read_well(tmp_path, notebook):
+    wf(tmp_path, "run", "nb.ipynb", code=75)
+    listed = wf(tmp_path, "ls").stdout
+    assert "suspended" in listed
+    assert "nb" in listed
+    shown = wf(tmp_path, "show").stdout
+    for word in ("load", "total", "approve", "publish 3?", "wf resume"):
+        assert word in shown
+
+
+def test_sql(tmp_path, notebook):
+    wf(tmp_path, "run", "nb.ipynb", code=75)
+    rows = json.loads(wf(tmp_path, "db", "sql", "SELECT step, status FROM steps", "--json").stdout)
+    assert rows[:3] == [
+        {"step": "load", "status": "success"}, {"step": "total", "status": "success"},
+        {"step": "approve", "status": "suspended"},
+    ]  # fmt: skip
+    assert "wf: the query failed" in wf(tmp_path, "db", "sql", "SELECT nothing", code=2).stderr
+
+
+class TestMistakes:
+    """Status 2, one line, nothing is executed."""
+
+    def refused(self, tmp_path: Path, *arguments: str) -> str:
+        done = wf(tmp_path, *arguments, code=2)
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    @pytest.mark.parametrize(
+        ("source", "words"),
+        [
+            ("%%step load --retires 1\nx = 1", "cell 4: %%step: unrecognized arguments: --retires 1"),
+            ("%%step total\nx = 1", "there are two steps named 'total' (cells 4 and 5)"),
+            ("%%step load\nx = = 1", "step 'load' does not parse: invalid syntax (line 2)"),
+            ("%%step load\ndata = nowhere", "reads 'nowhere', which no step or cell defines"),
+            ("%%step load\ndata = total", "the steps need each other: load -> total -> load"),
+        ],
+    )
+    def test_in_a_definition(self, tmp_path, source, words):
+        made = cells()
+        made[3].source = source
+        write(tmp_path / "nb.ipynb", made)
+        assert words in self.refused(tmp_path, "run", "nb.ipynb")
+        assert not (tmp_path / "ran").exists()
+
+    def test_an_unknown_parameter(self, tmp_path, notebook):
+        assert "nb.ipynb has no parameter 'mnth': it declares month" in self.refused(tmp_path, "run", "nb.ipynb", "-p", "mnth=3")
+
+    def test_a_missing_notebook(self, tmp_path):
+        assert "there is no notebook gone.ipynb" in self.refused(tmp_path, "run", "gone.ipynb")
+
+    def test_an_unknown_run(self, tmp_path):
+        assert "there is no run 'nope'" in self.refused(tmp_path, "resume", "nope", "--data", "{}")
+
+    def test_an_answer_that_is_missing_or_not_json(self, tmp_path, notebook):
+        wf(tmp_path, "run", "nb.ipynb", code=75)
+        assert "waits for an answer to step 'approve'" in self.refused(tmp_path, "resume", "latest")
+        assert "--data is not JSON" in self.refused(tmp_path, "resume", "latest", "--data", "{")
+
+    def test_a_finished_run(self, tmp_path, notebook):
+        wf(tmp_path, "run", "nb.ipynb", code=75)
+        wf(tmp_path, "resume", "latest", "--data", '{"approve": true}')
+        assert "is finished (success)" in self.refused(tmp_path, "resume", "latest", "--data", '{"approve": true}')
+
+
+def test_two_resumes_at_once_exactly_one_wins(tmp_path, notebook):
+    run_id = json.loads(wf(tmp_path, "run", "nb.ipynb", "--json", code=75).stdout)["run_id"]
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-m", "wfkernel", "resume", run_id, "--data", '{"approve": true}'],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    ended = [(p.communicate(timeout=180), p.returncode) for p in both]
+    assert sorted(code for _, code in ended) == [0, 2], ended
+    assert ran(tmp_path).count("publish") == 1
+    loser = next(streams[1] for streams, code in ended if code == 2)
+    assert "running in another process" in loser or "is finished" in loser
+
+
+def test_the_store_is_usable_while_a_run_is_going_on(tmp_path, notebook):
+    process = subprocess.Popen([sys.executable, "-m", "wfkernel", "run", "nb.ipynb"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    try:
+        store = Store(Path(os.environ["WFKERNEL_STORE"]))
+        while process.poll() is None:
+            store.runs()
+        store.close()
+    finally:
+        process.wait(timeout=180)
+    assert process.returncode == 75

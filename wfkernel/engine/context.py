@@ -1,0 +1,129 @@
+"""What a step can call while it runs: `suspend`, `progress`, `track`, `write`.
+
+These are plain functions, so that a notebook cell reads like a notebook cell. They find the step that is running through
+a context variable; a thread the step started itself has no such variable and uses the step in the foreground.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
+
+from wfkernel.errors import WorkflowError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    Model = TypeVar("Model", bound=BaseModel)
+
+T = TypeVar("T")
+
+__all__ = ["StepContext", "current_step", "progress", "running", "suspend", "track", "write"]
+
+PROGRESS_SECONDS: Final = 0.1
+"""At most one progress event per step in this time; the last one always counts."""
+
+
+class StepContext(Protocol):
+    """The running step, as far as the functions here need it."""
+
+    path: str
+
+    def answer(self, model: type[BaseModel] | None, message: str, payload: Any) -> Any:
+        """The answer for this `suspend` call; raises `RunSuspended` when there is none yet."""
+
+    def write(self, text: str) -> None:
+        """Add one line to the step's output."""
+
+    def progress(self, done: float, total: float | None, label: str) -> None:
+        """Say how far the step has come."""
+
+
+_current: contextvars.ContextVar[StepContext | None] = contextvars.ContextVar("wfkernel_step", default=None)
+_foreground: list[StepContext] = []
+
+
+@contextmanager
+def running(step: StepContext) -> Iterator[StepContext]:
+    """Make `step` the current step of this context, and the foreground step of this process."""
+    token = _current.set(step)
+    _foreground.append(step)
+    try:
+        yield step
+    finally:
+        _foreground.remove(step)
+        _current.reset(token)
+
+
+def current_step() -> StepContext | None:
+    """The step this code belongs to, or None outside steps."""
+    return _current.get() or (_foreground[-1] if _foreground else None)
+
+
+def _inside(function: str) -> StepContext:
+    step = current_step()
+    if step is None:
+        raise WorkflowError(f"{function}() works inside a step: put `%%step NAME` on the cell's first line.")
+    return step
+
+
+@overload
+def suspend(model: type[Model], /, message: str = "", *, payload: Any = None) -> Model: ...
+
+
+@overload
+def suspend(model: None = None, /, message: str = "", *, payload: Any = None) -> Any: ...
+
+
+def suspend(model: type[BaseModel] | None = None, /, message: str = "", *, payload: Any = None) -> Any:
+    """Suspend the run until somebody answers, and return the answer.
+
+    The run stops here; no thread waits. When it is resumed, the step is executed again from its start and its n-th call
+    of `suspend` returns the n-th answer. An answer that does not fit `model` is refused and the run stays suspended.
+
+    Args:
+        model: pydantic model of the answer; the resume form is made from it. Without one any JSON value is accepted.
+        message: what to decide, for the person who answers.
+        payload: JSON-safe data shown with the question and kept in the run's events.
+    """
+    return _inside("suspend").answer(model, message, payload)
+
+
+def write(*values: object, sep: str = " ") -> None:
+    """Add a line to the output of the running step: shown live in the run view and kept with the run."""
+    _inside("write").write(sep.join(map(str, values)))
+
+
+def progress(done: float, total: float | None = None, label: str = "") -> None:
+    """Say how far the running step has come: `done` of `total`, in whatever unit the step counts."""
+    _inside("progress").progress(done, total, label)
+
+
+def track(items: Iterable[T], total: float | None = None, label: str = "") -> Iterator[T]:
+    """Iterate over `items` and show the progress; outside a step it just iterates.
+
+    Args:
+        items: anything to loop over.
+        total: how many there are; taken from ``len(items)`` where possible.
+        label: shown beside the bar.
+    """
+    step = current_step()
+    if step is None:
+        yield from items
+        return
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    step.progress(0, total, label)
+    done, shown, reported = 0, time.monotonic(), 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - shown >= PROGRESS_SECONDS:
+            step.progress(done, total, label)
+            shown, reported = now, done
+    if done != reported:
+        step.progress(done, total, label)

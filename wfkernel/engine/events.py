@@ -1,0 +1,70 @@
+"""Events: everything that happens to a run, in order, and the only thing that is ever stored about it.
+
+An event is small, immutable and JSON-safe. The state of a run is a pure fold over its events (`wfkernel.engine.state`),
+so resume, views, audits and tests all read the same truth. `seq` counts from 1 within one run; a run has one writing
+process at a time, which is what makes the count gapless.
+
+The names follow one scheme, ``<what>.<happening>``; `path` names the step (``clean``) and is empty for the run itself.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+__all__ = ["Event", "decode_events", "encode_events"]
+
+RUN_START: Final = "run.start"
+"""A run begins: workflow, notebook, parameters, mode."""
+RUN_ATTACH: Final = "run.attach"
+"""Another process takes over writing the run; by itself this changes nothing about it."""
+RUN_RESTART: Final = "run.restart"
+"""A run that had ended goes on: it is tried again after a failure, or one of its steps runs once more."""
+RUN_RESUME: Final = "run.resume"
+"""Somebody resumed a suspended run."""
+RUN_SUSPENDED: Final = "run.suspended"
+RUN_FINISH: Final = "run.finish"
+"""The run ended; payload `status` is success, failed or canceled."""
+
+STEP_PLANNED: Final = "step.planned"
+"""The steps known so far, in their order, with what each reads and binds."""
+STEP_START: Final = "step.start"
+"""One attempt begins; payload holds the code digest and the digest of every input."""
+STEP_OUTPUT: Final = "step.output"
+"""The step wrote something for people to read."""
+STEP_PROGRESS: Final = "step.progress"
+STEP_RETRY: Final = "step.retry"
+"""An attempt failed and another follows after `delay` seconds."""
+STEP_SUSPENDED: Final = "step.suspended"
+STEP_RESUMED: Final = "step.resumed"
+"""The answer for the `index`-th suspension of the step."""
+STEP_ANSWER_REFUSED: Final = "step.answer_refused"
+STEP_RESTORED: Final = "step.restored"
+"""The step was not executed: its values came back from the store."""
+STEP_RESULT: Final = "step.result"
+"""The step ended; payload `status` is success or failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. `ts` is in seconds since the epoch (UTC)."""
+
+    run_id: str
+    seq: int
+    ts: float
+    type: str
+    path: str = ""
+    attempt: int = 0
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+def encode_events(events: list[Event]) -> bytes:
+    """Events as one JSON array of arrays (UTF-8); `decode_events` reads it back."""
+    rows = [[e.run_id, e.seq, e.ts, e.type, e.path, e.attempt, e.payload] for e in events]
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def decode_events(data: bytes) -> list[Event]:
+    """Inverse of `encode_events`."""
+    return [Event(*row) for row in json.loads(data.decode("utf-8", "surrogatepass"))]

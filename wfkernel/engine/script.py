@@ -1,0 +1,251 @@
+"""A run of a script: steps in the order the script comes to them, each remembered by its name, code and inputs.
+
+A notebook run from top to bottom is such a script. For every step the script asks `decide`: was this step finished in
+this run with the same code and the same inputs? Then it is restored, otherwise executed. What happens is written as
+events, each applied to the run's state as it is written, so the state in memory and the stored one are the same fold.
+
+This file knows nothing of notebooks or of DuckDB: the log it writes to is given to it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.events import Event
+from wfkernel.engine.state import RunState, StepState
+from wfkernel.errors import AnswerInvalid, DefinitionError, RunSuspended
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["EventLog", "Inputs", "ScriptRun", "StepRun", "validate_answer"]
+
+Inputs = dict[str, dict[str, Any]]
+"""name -> {"digest": content digest, "from": name of the step that bound it, "" for a plain cell}."""
+
+ANSWERS_VARIABLE: Final = "WFKERNEL_ANSWERS"
+
+
+class EventLog(Protocol):
+    """Where events go. `durable` means: on disk when the call returns."""
+
+    def append(self, events: list[Event], *, durable: bool = True) -> None: ...
+
+
+class ScriptRun:
+    """The writing side of one run. One process has it at a time; safe to use from several threads."""
+
+    def __init__(self, log: EventLog, state: RunState, on_event: Callable[[Event], None] | None = None) -> None:
+        self.state = state
+        self._log = log
+        self._on_event = on_event
+        self._lock = threading.RLock()
+
+    @property
+    def run_id(self) -> str:
+        return self.state.run_id
+
+    def emit(
+        self, type_: str, payload: dict[str, Any], path: str = "", attempt: int = 0, *, durable: bool = False
+    ) -> None:
+        """Write one event and fold it into `state`."""
+        with self._lock:
+            event = Event(self.state.run_id, self.state.seq + 1, time.time(), type_, path, attempt, payload)
+            self._log.append([event], durable=durable)
+            self.state.apply(event)
+        if self._on_event is not None:
+            self._on_event(event)
+
+    # -- the run -----------------------------------------------------------------------------------------------------
+
+    def plan(self, steps: list[dict[str, Any]]) -> None:
+        """Tell the steps known so far, in order: dicts with `path`, `reads`, `binds`. Nothing is written if unchanged."""
+        known = [{"path": s.path, "reads": s.reads, "binds": s.binds} for s in self.state.steps.values()]
+        if known[: len(steps)] != steps:
+            self.emit(ev.STEP_PLANNED, {"steps": steps})
+
+    def finish(self, status: Literal["success", "failed", "canceled"], error: dict[str, Any] | None = None) -> None:
+        """End the run; does nothing when it already ended so."""
+        if self.state.status != status:
+            self.emit(ev.RUN_FINISH, {"status": status, "error": error}, durable=True)
+
+    # -- a step ------------------------------------------------------------------------------------------------------
+
+    def decide(self, path: str, code: str, inputs: Inputs) -> Literal["restore", "execute"]:
+        """Whether the step's finished result still holds: same code, same content of every input."""
+        done = self.state.step(path).done
+        if done is None or done["code"] != code or _digests(done["inputs"]) != _digests(inputs):
+            return "execute"
+        return "restore"
+
+    def restored(self, path: str, seconds: float, count: int) -> None:
+        """The step's values are back in place."""
+        self.emit(ev.STEP_RESTORED, {"duration": seconds, "values": count}, path)
+
+    def begin(self, path: str, code: str, inputs: Inputs, reads: Iterable[str], binds: Iterable[str]) -> StepRun:
+        """Start executing a step. A finished run is opened again first: something in it runs once more."""
+        if self.state.status not in ("running", "suspended"):
+            self.emit(ev.RUN_RESTART, {"status": "running", "reason": f"step '{path}' runs again"})
+        return StepRun(self, path, code, inputs, sorted(reads), sorted(binds))
+
+    def answer(self, path: str, data: Any, by: str) -> None:
+        """Give a suspended step its answer, already validated."""
+        self.emit(ev.STEP_RESUMED, {"index": len(self.state.step(path).answers), "data": data, "by": by}, path)
+        self.emit(ev.RUN_RESUME, {"status": "running", "by": by}, durable=True)
+
+    def refuse(self, path: str, problems: list[tuple[str, str]]) -> None:
+        """Note that an answer was refused."""
+        self.emit(ev.STEP_ANSWER_REFUSED, {"problems": [list(p) for p in problems]}, path)
+
+
+class StepRun:
+    """One execution of a step, over all its attempts. Also the `StepContext` behind `suspend`, `write`, `progress`."""
+
+    def __init__(
+        self, run: ScriptRun, path: str, code: str, inputs: Inputs, reads: list[str], binds: list[str]
+    ) -> None:
+        self.run, self.path = run, path
+        self.inputs = inputs
+        self._code, self._reads, self._binds = code, reads, binds
+        self.attempt = 0
+        self.model: type[BaseModel] | None = None
+        """The model of the suspension the step ended with, to validate its answer in this process."""
+        self._asked = 0
+        self._begun = 0.0
+
+    @property
+    def state(self) -> StepState:
+        return self.run.state.step(self.path)
+
+    def start(self) -> None:
+        """Begin the next attempt."""
+        self.attempt += 1
+        self._asked = 0
+        self._begun = time.perf_counter()
+        payload = {"code": self._code, "inputs": self.inputs, "reads": self._reads, "binds": self._binds}
+        self.run.emit(ev.STEP_START, payload, self.path, self.attempt)
+
+    def elapsed(self) -> float:
+        """Seconds since the current attempt began."""
+        return time.perf_counter() - self._begun
+
+    def succeed(self, outputs: list[dict[str, Any]], seconds: float) -> None:
+        """The step is finished; when this returns its result survives anything."""
+        payload = {"status": "success", "outputs": outputs, "duration": seconds}
+        self.run.emit(ev.STEP_RESULT, payload, self.path, self.attempt, durable=True)
+
+    def retry(self, error: BaseException, delay: float) -> None:
+        """The attempt failed and another will follow."""
+        self.run.emit(ev.STEP_RETRY, {"error": describe_error(error), "delay": delay}, self.path, self.attempt)
+
+    def fail(self, error: BaseException) -> None:
+        """The step and with it the run failed."""
+        described = describe_error(error)
+        payload = {"status": "failed", "error": described, "duration": self.elapsed()}
+        self.run.emit(ev.STEP_RESULT, payload, self.path, self.attempt)
+        self.run.finish("failed", {**described, "step": self.path})
+
+    # -- StepContext -------------------------------------------------------------------------------------------------
+
+    def answer(self, model: type[BaseModel] | None, message: str, payload: Any) -> Any:
+        if model is not None and not (isinstance(model, type) and hasattr(model, "model_json_schema")):
+            raise DefinitionError(
+                f"suspend() in step '{self.path}' takes a pydantic model class or nothing, not {model!r}"
+            )
+        index, self._asked = self._asked, self._asked + 1
+        answers = self.state.answers
+        if index >= len(answers):
+            for data in _prepared_answers(self.path)[index : index + 1]:
+                self.run.emit(
+                    ev.STEP_RESUMED, {"index": index, "data": data, "by": "environment"}, self.path, self.attempt
+                )
+        if index < len(answers := self.state.answers):
+            try:
+                return validate_answer(self.path, model, answers[index])
+            except AnswerInvalid as refused:
+                self._suspend(index, model, message, payload)
+                self.run.refuse(self.path, refused.problems)
+                raise RunSuspended(self.run.run_id, self.path, f"{message} ({refused})") from None
+        self._suspend(index, model, message, payload)
+        raise RunSuspended(self.run.run_id, self.path, message)
+
+    def _suspend(self, index: int, model: type[BaseModel] | None, message: str, payload: Any) -> None:
+        self.model = model
+        schema = model.model_json_schema() if model is not None else {}
+        body = {"index": index, "message": message, "schema": schema, "payload": _json_safe(self.path, payload)}
+        self.run.emit(ev.STEP_SUSPENDED, body, self.path, self.attempt)
+        self.run.emit(ev.RUN_SUSPENDED, {"status": "suspended", "paths": [self.path]}, durable=True)
+
+    def write(self, text: str) -> None:
+        self.run.emit(ev.STEP_OUTPUT, {"text": text}, self.path, self.attempt)
+
+    def progress(self, done: float, total: float | None, label: str) -> None:
+        self.run.emit(ev.STEP_PROGRESS, {"done": done, "total": total, "label": label}, self.path, self.attempt)
+
+
+def validate_answer(path: str, model: type[BaseModel] | None, data: Any) -> Any:
+    """`data` as an instance of `model`. Raises `AnswerInvalid` naming every field that does not fit."""
+    if model is None:
+        return data
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
+        raise AnswerInvalid(path, problems) from None
+
+
+def describe_error(error: BaseException) -> dict[str, Any]:
+    """An exception as JSON: type, message, traceback text and the chain of causes."""
+    described: dict[str, Any] = {
+        "type": type(error).__name__,
+        "message": str(error) or type(error).__name__,
+        "traceback": "".join(traceback.format_exception(type(error), error, _users_part(error)))[-20_000:],
+    }
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if cause is not None:
+        described["cause"] = {"type": type(cause).__name__, "message": str(cause)}
+    return described
+
+
+def _users_part(error: BaseException) -> TracebackType | None:
+    """The error's traceback from the first frame that is not wfkernel's own."""
+    found = error.__traceback__
+    while found is not None and found.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "wfkernel":
+        found = found.tb_next
+    return found or error.__traceback__
+
+
+def _digests(inputs: Inputs) -> dict[str, str]:
+    return {name: entry["digest"] for name, entry in inputs.items()}
+
+
+def _json_safe(path: str, payload: Any) -> Any:
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    try:
+        return to_jsonable_python(payload)
+    except PydanticSerializationError as error:
+        raise DefinitionError(f"suspend() in step '{path}': the payload is not JSON-safe: {error}") from None
+
+
+def _prepared_answers(path: str) -> list[Any]:
+    """Answers for `path` given beforehand through the environment, for runs nobody watches."""
+    text = os.environ.get(ANSWERS_VARIABLE)
+    if not text:
+        return []
+    try:
+        answers = json.loads(text)
+    except ValueError as error:
+        raise DefinitionError(f"{ANSWERS_VARIABLE} is not JSON: {error}") from None
+    given = answers.get(path, []) if isinstance(answers, dict) else []
+    return given if isinstance(given, list) else [given]

@@ -1,0 +1,116 @@
+"""Errors written for the person who reads them.
+
+Every mistake a user can make ends in one line that says what is wrong, where, and what to do. In a notebook IPython
+asks an exception for `_render_traceback_`; ours answers with that one line, so a mistake of the user never shows a
+traceback of wfkernel. The two classes at the end are not errors but control flow, and derive from `BaseException` so
+that a step's own ``except Exception`` cannot swallow them.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AnswerInvalid",
+    "DefinitionError",
+    "ResumeAlreadyClaimed",
+    "RunNotFound",
+    "RunNotSuspended",
+    "RunSuspended",
+    "StepWaiting",
+    "StoreCorrupt",
+    "StoreError",
+    "StoreLocked",
+    "StoreTooNew",
+    "ValueNotTrusted",
+    "ValueUnreadable",
+    "WorkflowError",
+]
+
+
+def one_line(kind: str, text: str) -> list[str]:
+    return [f"\x1b[31m{kind}\x1b[0m: {text}"]
+
+
+class WorkflowError(Exception):
+    """Root of everything wfkernel raises for a mistake or a state the user can do something about."""
+
+    def _render_traceback_(self) -> list[str]:
+        return one_line(type(self).__name__, str(self))
+
+
+class DefinitionError(WorkflowError):
+    """A step or workflow is not well defined: unknown option, two steps of one name, a cycle, ..."""
+
+
+class RunNotFound(WorkflowError):
+    """No run with this id (or unambiguous id prefix) is in the store."""
+
+
+class RunNotSuspended(WorkflowError):
+    """The run cannot be resumed because it is not suspended (finished, running elsewhere, never started)."""
+
+
+class ResumeAlreadyClaimed(WorkflowError):
+    """Another process resumed the run first."""
+
+
+class AnswerInvalid(WorkflowError):
+    """An answer to a suspended step does not fit its model. `problems` holds (path, message) pairs."""
+
+    def __init__(self, step: str, problems: list[tuple[str, str]]) -> None:
+        self.step = step
+        self.problems = problems
+        fields = "; ".join(f"{path or 'answer'}: {message}" for path, message in problems)
+        super().__init__(f"the answer for step '{step}' was refused, the run stays suspended. {fields}")
+
+
+class StoreError(WorkflowError):
+    """The store cannot be used."""
+
+
+class StoreLocked(StoreError):
+    """Another process keeps the DuckDB file open."""
+
+
+class StoreCorrupt(StoreError):
+    """The DuckDB file or a journal cannot be read."""
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a newer wfkernel."""
+
+
+class ValueUnreadable(StoreError):
+    """A saved value is missing, damaged or cannot be decoded here."""
+
+
+class ValueNotTrusted(StoreError):
+    """A pickled value does not carry this user's signature and is therefore not opened."""
+
+
+class RunSuspended(BaseException):
+    """A step suspended the run. Ends the cell with one calm line and stops Run All."""
+
+    def __init__(self, run_id: str, step: str, message: str = "") -> None:
+        self.run_id, self.step, self.message = run_id, step, message
+        super().__init__(run_id, step, message)
+
+    def __str__(self) -> str:
+        what = f": {self.message}" if self.message else ""
+        return f"step '{self.step}' suspended the run{what}"
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"\x1b[33msuspended\x1b[0m {self}"]
+
+
+class StepWaiting(BaseException):
+    """A step was not run because what it reads is not there yet."""
+
+    def __init__(self, step: str, reasons: list[str]) -> None:
+        self.step, self.reasons = step, reasons
+        super().__init__(step, reasons)
+
+    def __str__(self) -> str:
+        return f"step '{self.step}' waits for {'; '.join(self.reasons)}"
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"\x1b[33mwaiting\x1b[0m {self}"]

@@ -1,0 +1,1 @@
+"""wfkernel in a notebook: the IPython extension, cell steps, and what people see of a run."""

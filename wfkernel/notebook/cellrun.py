@@ -1,0 +1,137 @@
+"""One execution, or one restore, of a step cell: the object a transformed cell talks to.
+
+The transformed cell (see `wfkernel.notebook.transform`) calls `next_attempt` and `attempt` around its statements, or
+`restore` in their place. What must be on disk before a step counts as finished is on disk when `attempt` ends.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from wfkernel.engine.context import running
+from wfkernel.engine.script import StepRun
+from wfkernel.errors import RunSuspended
+from wfkernel.store.codecs import encode_names
+from wfkernel.store.digest import digest_value
+
+if TYPE_CHECKING:
+    from types import FunctionType, ModuleType  # noqa: F401
+
+    from wfkernel.notebook.session import Session
+    from wfkernel.notebook.stepline import StepLine
+    from wfkernel.plan.cell import CellStep
+
+__all__ = ["CellExecution", "CellFailure", "CellRestore"]
+
+
+class CellFailure:
+    """A cell that only reports why it cannot run."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def report(self) -> None:
+        raise self._error
+
+
+class CellRestore:
+    """A step whose result is already there."""
+
+    def __init__(self, session: Session, step: CellStep, values: dict[str, Any], line: StepLine, begun: float) -> None:
+        self._session, self._step, self._values, self._line, self._begun = session, step, values, line, begun
+
+    def restore(self) -> None:
+        """Put the step's values into the namespace."""
+        session, name = self._session, self._step.name
+        done = session.run.state.step(name).done
+        assert done is not None
+        for record in done["outputs"]:
+            if record["name"] in self._values:
+                session.namespace.bind(record["name"], self._values[record["name"]], name, record["digest"])
+        for gone in self._step.names.deletes:
+            session.namespace.values.pop(gone, None)
+        session.run.restored(name, time.perf_counter() - self._begun, len(self._values))
+        session.check_finished()
+        self._line.finish()
+
+
+class CellExecution:
+    """A step that runs: up to 1 + retries attempts, then its bound names are checkpointed."""
+
+    def __init__(self, session: Session, step: CellStep, run: StepRun, line: StepLine) -> None:
+        self._session, self._step, self.run, self._line = session, step, run, line
+        self._again = True
+
+    def next_attempt(self) -> bool:
+        again, self._again = self._again, False
+        return again
+
+    @staticmethod
+    def show(value: Any) -> None:
+        """Display a value the way IPython displays an expression of a cell."""
+        sys.displayhook(value)
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        self.run.start()
+        self._line.start()
+        try:
+            with running(self.run):
+                yield
+            seconds = self.run.elapsed()
+            self._checkpoint(seconds)
+        except RunSuspended:
+            self._line.finish()
+            self._session.show_form(self._step.name)
+            raise
+        except Exception as error:
+            options = self._step.options
+            if self.run.attempt > options.retries:
+                self._fail(error)
+                raise
+            delay = options.delay * 2 ** (self.run.attempt - 1)
+            self.run.write(f"attempt {self.run.attempt} failed: {type(error).__name__}: {error}")
+            self.run.retry(error, delay)
+            time.sleep(delay)
+            self._again = True
+        except BaseException as error:  # an interrupt or exit: not the step's own failure, so not retried
+            self._fail(error)
+            raise
+        else:
+            self._session.check_finished()
+            self._line.finish()
+
+    def _fail(self, error: BaseException) -> None:
+        self.run.fail(error)
+        self._line.finish()
+
+    def _checkpoint(self, seconds: float) -> None:
+        session, names = self._session, self._step.names
+        values = session.namespace.values
+        bound = {name: values[name] for name in sorted(names.binds) if name in values}
+        bound.update(self._changed_in_place())
+        records = encode_names(bound, session.store.blobs)
+        self.run.succeed(records, seconds)
+        for record in records:
+            session.namespace.bind(record["name"], bound[record["name"]], self.run.path, record["digest"])
+
+    def _changed_in_place(self) -> dict[str, Any]:
+        """Inputs whose content the body changed without binding them: they count as bound."""
+        names, inputs, values = self._step.names, self.run.inputs, self._session.namespace.values
+        changed = {}
+        for name in sorted((names.stores | names.mutates) - names.binds):
+            if name in inputs and name in values and not _is_code(values[name]):
+                if digest_value(values[name]) != inputs[name]["digest"]:
+                    changed[name] = values[name]
+        return changed
+
+
+def _is_code(value: Any) -> bool:
+    """Modules, classes and functions are not data that a step hands on by changing it."""
+    from types import BuiltinFunctionType, FunctionType, ModuleType
+
+    return isinstance(value, ModuleType | type | FunctionType | BuiltinFunctionType)

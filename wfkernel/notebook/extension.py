@@ -1,0 +1,42 @@
+"""``%load_ext wfkernel``: makes ``%%step`` cells steps and adds ``%workflow``."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING
+
+from wfkernel.notebook.magics import WorkflowMagics
+from wfkernel.notebook.session import Session
+from wfkernel.notebook.transform import BRIDGE, StepTransformer, mark_step
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["load", "unload"]
+
+_loaded: dict[int, tuple[Session, StepTransformer]] = {}
+
+
+def load(shell: InteractiveShell) -> None:
+    """Connect a session to `shell`. Loading twice changes nothing."""
+    if id(shell) in _loaded:
+        return
+    session = Session(shell)
+    transformer = StepTransformer(session.prepare)
+    shell.input_transformers_cleanup.append(mark_step)
+    shell.ast_transformers.append(transformer)
+    shell.events.register("pre_run_cell", session.pre_run_cell)
+    shell.events.register("post_run_cell", session.post_run_cell)
+    shell.register_magics(WorkflowMagics(shell, session))
+    setattr(builtins, BRIDGE, session.active)
+    _loaded[id(shell)] = session, transformer
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Undo `load`; what is in the store stays."""
+    session, transformer = _loaded.pop(id(shell))
+    shell.input_transformers_cleanup.remove(mark_step)
+    shell.ast_transformers.remove(transformer)
+    shell.events.unregister("pre_run_cell", session.pre_run_cell)
+    shell.events.unregister("post_run_cell", session.post_run_cell)
+    delattr(builtins, BRIDGE)

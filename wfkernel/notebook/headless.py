@@ -1,0 +1,235 @@
+"""Beginning, resuming and ending runs of a notebook without a front end; what `wf run` and `wf resume` do.
+
+The process that starts the kernel brackets the run: it creates or claims it, hands it to the kernel, and says how it
+ended, for only it sees cells that are not steps fail, and the kernel die.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.events import Event
+from wfkernel.engine.script import describe_error
+from wfkernel.engine.state import RunState
+from wfkernel.errors import AnswerInvalid, DefinitionError, ResumeAlreadyClaimed, RunNotSuspended, WorkflowError
+from wfkernel.notebook.session import new_run_id
+from wfkernel.plan.schema import check_schema, example_answer
+
+if TYPE_CHECKING:
+    from wfkernel.store.store import Store
+
+__all__ = [
+    "NotebookSuspended",
+    "begin_run",
+    "claim_resume",
+    "end_run",
+    "resume_hint",
+    "resume_notebook",
+    "run_notebook",
+]
+
+KERNEL_EXIT_SECONDS: Final = 10.0
+
+
+class NotebookSuspended(WorkflowError):
+    """A headless run suspended: neither a success nor a failure. `state` is the run."""
+
+    exit_code: Final = 75  # EX_TEMPFAIL of sysexits.h: try again later
+
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+        step = state.suspended_steps[0]
+        message = step.suspension.message if step.suspension else ""
+        super().__init__(f"suspended at step '{step.path}': {message}\nanswer with: {resume_hint(state)}")
+
+
+def resume_hint(state: RunState) -> str:
+    """The command that continues the run."""
+    command = f"wf resume {state.run_id}"
+    for step in state.suspended_steps[:1]:
+        assert step.suspension is not None
+        command += f" --data '{json.dumps(example_answer(step.suspension.schema))}'"
+    return command
+
+
+# -- the run's bracket -------------------------------------------------------------------------------------------------
+
+
+def begin_run(store: Store, nb: Any, source: str, output: str | None, run_id: str | None) -> RunState:
+    """The run that executing notebook `nb` writes: `run_id` if it exists (and is claimed), the unfinished run the
+    notebook is the output of, or a new one (called `run_id` if that is given)."""
+    if run_id and store.exists(run_id):
+        return store.load(run_id)
+    noted = nb.metadata.get("papermill", {}).get("wfkernel", {}).get("run_id")
+    if noted and store.exists(noted) and store.load(noted).status != "success":
+        return claim_resume(store, noted, None, unanswered=True)
+    state = RunState(run_id or new_run_id())
+    path = Path(source).absolute() if source else None
+    payload = {
+        "status": "running",
+        "workflow": path.stem if path else "notebook",
+        "notebook": str(path or ""),
+        "output": str(Path(output).absolute()) if output else "",
+        "mode": "headless",
+        "params": _json_parameters(nb.metadata.get("papermill", {}).get("parameters", {})),
+        "cwd": os.getcwd(),
+        "owner": store.owner,
+    }
+    event = Event(state.run_id, 1, time.time(), ev.RUN_START, "", 0, payload)
+    store.append([event])
+    state.apply(event)
+    return state
+
+
+def end_run(store: Store, run_id: str, failure: BaseException | None, *, suspended: bool) -> RunState:
+    """Say how the run ended, after its kernel has gone."""
+    deadline = time.monotonic() + KERNEL_EXIT_SECONDS
+    state = store.load(run_id)
+    while state.owner != store.owner and store.is_alive(state.owner) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if suspended:
+        return store.load(run_id)
+
+    def decide(state: RunState) -> list[tuple[str, str, dict[str, Any]]]:
+        if failure is None:
+            return [(ev.RUN_FINISH, "", {"status": "success"})]
+        if state.status == "failed":  # the step that failed said so itself
+            return []
+        error = describe_error(failure)
+        if hasattr(failure, "ename"):  # nbclient's error for a cell carries the kernel's exception
+            error |= {"type": failure.ename, "message": failure.evalue or failure.ename}
+        return [(ev.RUN_FINISH, "", {"status": "failed", "error": error})]
+
+    return store.claim(run_id, decide)
+
+
+# -- resume ------------------------------------------------------------------------------------------------------------
+
+
+def claim_resume(
+    store: Store, run_id: str, data: Any, *, unanswered: bool = False, step: str | None = None
+) -> RunState:
+    """Take up an unfinished run: answer its suspension, or try again after a failure or a crash.
+
+    Args:
+        data: the answer for a suspended step; None when there is none.
+        unanswered: accept a suspended run without an answer (its notebook will suspend again).
+        step: which step to answer, where several are suspended.
+
+    Raises:
+        RunNotSuspended: the run is finished. ResumeAlreadyClaimed: another process has it. AnswerInvalid: the answer
+        does not fit; the run stays suspended.
+    """
+
+    def decide(state: RunState) -> list[tuple[str, str, dict[str, Any]]]:
+        if state.status in ("success", "canceled"):
+            raise RunNotSuspended(f"run {run_id} is finished ({state.status}): there is nothing to resume")
+        if state.owner != store.owner and store.is_alive(state.owner):
+            if state.mode == "interactive":
+                raise ResumeAlreadyClaimed(
+                    f"run {run_id} is open in a notebook ({state.notebook or state.owner}): continue it there, with the form or "
+                    "%workflow resume"
+                )
+            raise ResumeAlreadyClaimed(f"run {run_id} is running in another process ({state.owner})")
+        waiting = state.suspended_steps
+        if not waiting:
+            if data is not None:
+                raise RunNotSuspended(f"run {run_id} is {state.status}, not suspended: resume it without --data")
+            return [(ev.RUN_RESTART, "", {"status": "running", "reason": f"resumed after {state.status}"})]
+        if data is None:
+            if unanswered:
+                return [(ev.RUN_RESUME, "", {"status": "running", "by": "papermill"})]
+            raise RunNotSuspended(f"run {run_id} waits for an answer to step '{waiting[0].path}': {resume_hint(state)}")
+        target = _suspended_step(state, step)
+        assert target.suspension is not None
+        problems = check_schema(target.suspension.schema, data)
+        if problems:
+            raise AnswerInvalid(target.path, problems)
+        answer = {"index": target.suspension.index, "data": data, "by": "wf resume"}
+        return [(ev.STEP_RESUMED, target.path, answer), (ev.RUN_RESUME, "", {"status": "running", "by": "wf resume"})]
+
+    return store.claim(run_id, decide)
+
+
+def _suspended_step(state: RunState, wanted: str | None) -> Any:
+    waiting = state.suspended_steps
+    names = ", ".join(s.path for s in waiting)
+    if wanted is None and len(waiting) > 1:
+        raise RunNotSuspended(f"several steps are suspended ({names}): say which one with --step")
+    for step in waiting:
+        if wanted in (None, step.path):
+            return step
+    raise RunNotSuspended(f"step '{wanted}' is not suspended; suspended: {names}")
+
+
+# -- whole notebooks ---------------------------------------------------------------------------------------------------
+
+
+def run_notebook(notebook: Path, output: Path | None, parameters: dict[str, Any], *, progress: bool) -> RunState:
+    """Run a notebook headless as a new run. Returns the run's state, also when it suspended or failed.
+
+    Raises `DefinitionError` for a notebook or parameter that cannot work, before anything runs.
+    """
+    check_parameters(notebook, parameters)
+    run_id = new_run_id()
+    target = output or notebook.with_name(f"{notebook.stem}-{run_id}.ipynb")
+    return _execute(notebook, target, parameters, progress=progress, run_id=run_id)
+
+
+def resume_notebook(store: Store, run_id: str, data: Any, *, step: str | None, progress: bool) -> RunState:
+    """Continue a headless run in this process, into its own output notebook. Raises as `claim_resume` does."""
+    known = store.load(run_id)
+    source = Path(known.notebook)
+    if not source.is_file():
+        source = Path(known.output)
+    if not source.is_file():
+        raise DefinitionError(f"neither the notebook {known.notebook} nor its output {known.output} is there any more")
+    state = claim_resume(store, run_id, data, step=step)
+    return _execute(source, Path(state.output), state.params, progress=progress, run_id=run_id, cwd=state.cwd)
+
+
+def _execute(
+    source: Path, target: Path, parameters: dict[str, Any], *, progress: bool, run_id: str, cwd: str | None = None
+) -> RunState:
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+    from nbclient.exceptions import DeadKernelError
+
+    from wfkernel.store.store import open_store
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        nb = papermill.execute_notebook(
+            str(source), str(target), parameters=parameters, engine_name="wfkernel", progress_bar=progress,
+            cwd=cwd, wfkernel_run=run_id,
+        )  # fmt: skip
+    except NotebookSuspended as suspended:
+        return suspended.state
+    except (PapermillExecutionError, DeadKernelError):
+        import nbformat
+
+        nb = nbformat.read(target, as_version=4)
+    noted = nb.metadata.papermill.wfkernel
+    return open_store(noted.store).load(noted.run_id)
+
+
+def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
+    """Refuse parameters the notebook's ``parameters`` cell does not declare. Raises `DefinitionError`."""
+    import papermill
+
+    declared = papermill.inspect_notebook(str(notebook))
+    unknown = [name for name in parameters if name not in declared]
+    if unknown:
+        has = f"it declares {', '.join(declared)}" if declared else "it has no cell tagged 'parameters'"
+        raise DefinitionError(f"{notebook.name} has no parameter '{unknown[0]}': {has}")
+
+
+def _json_parameters(parameters: Any) -> dict[str, Any]:
+    from pydantic_core import to_jsonable_python
+
+    return dict(to_jsonable_python(dict(parameters), fallback=str))

@@ -1,0 +1,132 @@
+"""The magics: ``%%step`` (help, completion, and for tools that call it as a function) and ``%workflow``."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import shlex
+import time
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
+from IPython.display import display
+
+from wfkernel.errors import DefinitionError, RunNotFound
+from wfkernel.notebook import frontend
+from wfkernel.notebook.runlist import render_runs_html, render_runs_text
+from wfkernel.notebook.view import render_html, render_text, view_of
+from wfkernel.plan.cell import step_parser, to_python
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from wfkernel.notebook.session import Session
+
+__all__ = ["WorkflowMagics"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise DefinitionError(f"%workflow: {message}. {self.format_usage().strip()}")
+
+
+def workflow_parser() -> argparse.ArgumentParser:
+    """The parser of the ``%workflow`` line."""
+    parser = _Parser(prog="%workflow", add_help=False, allow_abbrev=False)
+    actions = parser.add_subparsers(
+        dest="action", metavar="new | show [RUN] | list | resume [--data JSON] [--step NAME]"
+    )
+    actions.add_parser("new", prog="%workflow new", add_help=False)
+    show = actions.add_parser("show", prog="%workflow show", add_help=False)
+    show.add_argument("run", nargs="?", metavar="RUN")
+    actions.add_parser("list", prog="%workflow list", add_help=False)
+    resume = actions.add_parser("resume", prog="%workflow resume", add_help=False)
+    resume.add_argument("--data", metavar="JSON")
+    resume.add_argument("--step", metavar="NAME")
+    return parser
+
+
+@magics_class
+class WorkflowMagics(Magics):  # type: ignore[misc]
+    """The magics of one session."""
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        super().__init__(shell)
+        self._session = session
+
+    @cell_magic
+    def step(self, line: str, cell: str) -> None:
+        # The ordinary way to run a step is the input transformer; this one serves exported scripts and other tools,
+        # and carries the help.
+        body = ast.parse("\n" + to_python(cell))
+        module = self._session.prepare(line, body)
+        exec(compile(module, f"<step {line.split()[0] if line.split() else ''}>", "exec"), self.shell.user_ns)
+
+    step.__doc__ = (
+        "Make this cell a durable step.\n\nThe cell runs as it always does. The names it binds are checkpointed when it "
+        "ends; run again with the same code and\ninputs, they are restored and the cell is not executed. An object the "
+        "cell changes in place\n(df['x'] = ...) counts as bound.\n\n" + step_parser().format_help()
+    )
+
+    @line_magic
+    def workflow(self, line: str) -> Any:
+        """Show, list, begin or resume runs of this notebook.
+
+        %workflow                        show the current run
+        %workflow new                    begin a new run, in which no step is finished
+        %workflow show [RUN]             show a run (an id, the beginning of one, or 'latest')
+        %workflow list                   list the runs in the store
+        %workflow resume [--data JSON] [--step NAME]
+                                         answer the suspended step and run it; without --data show the form
+        """
+        try:
+            arguments = workflow_parser().parse_args(shlex.split(line))
+        except ValueError as error:
+            raise DefinitionError(f"%workflow {line}: {error}") from None
+        match arguments.action:
+            case "new":
+                self._session.new_run()
+                print("new run: every step will be executed")
+            case "list":
+                rows = self._session.store.runs()
+                self._display(render_runs_html(rows), render_runs_text(rows))
+            case "resume":
+                self._resume(arguments.data, arguments.step)
+            case _:
+                self._show(getattr(arguments, "run", None))
+
+    def _show(self, run: str | None) -> None:
+        session = self._session
+        if run is None and not session.has_run and not frontend.notebook_path(self.shell):
+            raise RunNotFound("no step has run yet, so there is no current run. `%workflow list` lists earlier ones.")
+        current = run is None or (session.has_run and session.store.find(run) == session.run.run_id)
+        if current and frontend.is_live(self.shell):
+            from wfkernel.notebook.live import show_run
+
+            show_run(session)
+            return
+        state = session.run.state if current else session.store.load(session.store.find(run or ""))
+        view = view_of(state, now=time.time())
+        self._display(render_html(view), render_text(view))
+
+    def _resume(self, data: str | None, step: str | None) -> None:
+        session = self._session
+        if data is None:
+            session.show_form(session.suspended(step).path)
+            return
+        try:
+            answer = json.loads(data)
+        except ValueError as error:
+            raise DefinitionError(
+                f"%workflow resume --data is not JSON: {error}. Example: --data '{{\"approve\": true}}'"
+            ) from None
+        path = session.resume(answer, step, by="%workflow resume")
+        known = session.cells.get(path)
+        if known is None or known.step.names.uses_await:
+            print(f"answered. Run the cell of step '{path}' to continue.")
+        else:
+            session.execute(path)
+
+    def _display(self, html: str, text: str) -> None:
+        display({"text/html": html, "text/plain": text}, raw=True)

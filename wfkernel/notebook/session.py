@@ -1,0 +1,464 @@
+"""One kernel's notebook session: which run it writes, which steps it knows, and what a step cell has to do next.
+
+The session answers one question for every ``%%step`` cell that is about to execute: report a mistake, say what the step
+waits for, restore its values, or run it. Everything that takes place is written through `ScriptRun`.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.script import Inputs, ScriptRun, StepRun, validate_answer
+from wfkernel.engine.state import RunState, StepState
+from wfkernel.errors import DefinitionError, RunNotSuspended, StepWaiting, ValueUnreadable, WorkflowError
+from wfkernel.notebook import frontend
+from wfkernel.notebook.cellrun import CellExecution, CellFailure, CellRestore
+from wfkernel.notebook.namespace import Namespace
+from wfkernel.notebook.stepline import Refresher, StepLine
+from wfkernel.notebook.transform import call, is_valid, wrap
+from wfkernel.plan.cell import CellStep, make_step
+from wfkernel.plan.outline import Outline, outline
+from wfkernel.store.codecs import decode_names
+from wfkernel.store.store import Store, open_store
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["PARENT_VARIABLE", "RUN_VARIABLE", "Session", "new_run_id"]
+
+RUN_VARIABLE: Final = "WFKERNEL_RUN"
+"""Environment variable by which a headless run tells its kernel which run it is."""
+PARENT_VARIABLE: Final = "WFKERNEL_PARENT"
+"""The identity of the process that started this kernel for a run and hands the run over to it."""
+
+
+def new_run_id() -> str:
+    """A fresh run id: sorts by time, short enough to type."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+@dataclass(slots=True)
+class KnownCell:
+    """A step cell this kernel has seen."""
+
+    step: CellStep
+    body: ast.Module
+    file: str
+    """The name under which IPython keeps the cell's source for tracebacks."""
+    cell_id: str | None
+    run: StepRun | None = None
+
+
+class Session:
+    """The notebook session of one kernel."""
+
+    def __init__(self, shell: InteractiveShell, store: Store | None = None) -> None:
+        self.shell = shell
+        self.path = frontend.notebook_path(shell)
+        self.store = store or open_store(near=self.path.parent if self.path else None)
+        self.namespace = Namespace(shell.user_ns)
+        self.refresher = Refresher()
+        self.cells: dict[str, KnownCell] = {}
+        self.active: dict[int, Any] = {}
+        """What transformed cells find under ``__wfkernel__``."""
+        self._run: ScriptRun | None = None
+        self._numbers = itertools.count(1)
+        self._outline: tuple[float, Outline] | None = None
+        self._info: Any = None
+
+    # -- the run -----------------------------------------------------------------------------------------------------
+
+    @property
+    def run(self) -> ScriptRun:
+        """The run this kernel writes: taken up from an earlier kernel of the same notebook, or a new one."""
+        if self._run is None:
+            self._run = ScriptRun(self.store, self._take_up() or self._new_state(), self._on_event)
+        return self._run
+
+    @property
+    def has_run(self) -> bool:
+        return self._run is not None
+
+    def new_run(self) -> ScriptRun:
+        """Leave the present run as it is and begin a new one, in which nothing is finished."""
+        self._run = ScriptRun(self.store, self._new_state(), self._on_event)
+        return self._run
+
+    def use_run(self, run_id: str) -> ScriptRun:
+        """Continue a run another process wrote. Raises `WorkflowError` while that process is alive."""
+        self._run = ScriptRun(self.store, self._attach(run_id), self._on_event)
+        return self._run
+
+    def _take_up(self) -> RunState | None:
+        headless = os.environ.get(RUN_VARIABLE)
+        if headless:
+            return self._attach(headless)
+        latest = self.store.latest_run(str(self.path), "interactive") if self.path else None
+        if latest is None or self._written_elsewhere(self.store.load(latest)):
+            return None
+        return self._attach(latest)
+
+    def _written_elsewhere(self, state: RunState) -> bool:
+        ours = (self.store.owner, os.environ.get(PARENT_VARIABLE))
+        return state.owner not in ours and self.store.is_alive(state.owner)
+
+    def _attach(self, run_id: str) -> RunState:
+        def decide(state: RunState) -> list[tuple[str, str, dict[str, Any]]]:
+            if self._written_elsewhere(state):
+                raise WorkflowError(
+                    f"run {run_id} is being written by another process ({state.owner}): continue it there, or stop it"
+                )
+            return [(ev.RUN_ATTACH, "", {})]
+
+        return self.store.claim(run_id, decide)
+
+    def _new_state(self) -> RunState:
+        state = RunState(new_run_id())
+        payload = {
+            "status": "running",
+            "workflow": self.path.stem if self.path else "notebook",
+            "notebook": str(self.path or ""),
+            "mode": "interactive",
+            "owner": self.store.owner,
+        }
+        ScriptRun(self.store, state).emit(ev.RUN_START, payload, durable=True)
+        return state
+
+    def _on_event(self, event: ev.Event) -> None:
+        self.refresher.changed()
+
+    def check_finished(self) -> None:
+        """End the run when every step it has is finished."""
+        # A headless run is ended by who started it: cells after the last step belong to it too.
+        if RUN_VARIABLE not in os.environ and all(s.status == "success" for s in self.run.state.steps.values()):
+            self.run.finish("success")
+
+    # -- what is known of the notebook -------------------------------------------------------------------------------
+
+    def outline(self) -> Outline | None:
+        """The notebook file's outline, read again when the file changed; None where there is no file."""
+        if self.path is None:
+            return None
+        try:
+            changed = self.path.stat().st_mtime
+        except OSError:
+            return None
+        if self._outline is None or self._outline[0] != changed:
+            import nbformat
+
+            try:
+                cells = nbformat.read(self.path, as_version=4).cells
+            except (OSError, ValueError):  # being written just now: the next step looks again
+                return self._outline[1] if self._outline else None
+            self._outline = (changed, outline([c.source if c.cell_type == "code" else None for c in cells]))
+        return self._outline[1]
+
+    def steps(self) -> list[CellStep]:
+        """The steps known, in the notebook's order; what was executed counts more than what the file says."""
+        known = self.outline()
+        listed = [self.cells[s.name].step if s.name in self.cells else s for s in known.steps] if known else []
+        names = {step.name for step in listed}
+        return listed + [cell.step for name, cell in self.cells.items() if name not in names]
+
+    def pre_run_cell(self, info: Any) -> None:
+        """IPython hook: remember the cell that is about to run, and give a plain cell what steps could not save."""
+        from wfkernel.plan.cell import split_cell
+
+        self._info = info
+        source = getattr(info, "raw_cell", None) or ""
+        if split_cell(source) is None:
+            self._provide_for_plain_cell(source)
+
+    def post_run_cell(self, result: Any) -> None:
+        """IPython hook: a plain cell may have changed values of steps in place."""
+        from wfkernel.plan.analyse import analyse
+        from wfkernel.plan.cell import split_cell, to_python
+
+        self.namespace.forget_rebound()
+        source = getattr(getattr(result, "info", None), "raw_cell", None) or ""
+        if split_cell(source) is None:
+            try:
+                names = analyse(ast.parse(to_python(source)))
+            except (SyntaxError, DefinitionError):
+                return
+            self.namespace.touched(names.stores | names.mutates)
+
+    # -- a step cell -------------------------------------------------------------------------------------------------
+
+    def prepare(self, line: str, body: ast.Module) -> ast.Module:
+        """What to execute for a step cell. Called once per execution, with the cell's own line numbers in `body`."""
+        begun = time.perf_counter()
+        if not is_valid(body):
+            return body  # let Python report it
+        try:
+            step = make_step(line, body)
+            self._register(step, body)
+            return self._decide(step, begun)
+        except (WorkflowError, StepWaiting) as error:
+            return self._instead(CellFailure(error), "report")
+
+    def _instead(self, runner: Any, method: str) -> ast.Module:
+        return call(self._activate(runner), method)
+
+    def _activate(self, runner: Any) -> int:
+        number = next(self._numbers)
+        self.active.clear()  # only the cell that runs talks to us
+        self.active[number] = runner
+        return number
+
+    def _register(self, step: CellStep, body: ast.Module) -> None:
+        cell_id = getattr(self._info, "cell_id", None) or None
+        other = self.cells.get(step.name)
+        if other is not None and cell_id and other.cell_id and other.cell_id != cell_id:
+            if other.cell_id not in frontend.deleted_cells(self.shell):
+                raise DefinitionError(
+                    f"there are two steps named '{step.name}', in two cells: rename one (if you renamed the other just "
+                    "now, run that cell first)"
+                )
+        if cell_id:
+            for name in [n for n, c in self.cells.items() if c.cell_id == cell_id and n != step.name]:
+                del self.cells[name]
+        raw = getattr(self._info, "raw_cell", "") or ""
+        file = self.shell.compile.get_code_name(raw, raw, self.shell.execution_count)
+        self.cells[step.name] = KnownCell(step, body, file, cell_id, other.run if other else None)
+
+    def _decide(self, step: CellStep, begun: float) -> ast.Module:
+        run = self.run
+        run.plan(
+            [{"path": s.name, "reads": sorted(s.names.reads), "binds": sorted(s.names.binds)} for s in self.steps()]
+        )
+        self._provide(step)
+        inputs, superseded = self._inputs(step)
+        state = run.state.step(step.name)
+        if not step.options.always and run.decide(step.name, step.code, inputs) == "restore":
+            assert state.done is not None
+            try:
+                values = decode_names(state.done["outputs"], self.store.blobs)
+            except ValueUnreadable as error:
+                run.emit(ev.STEP_OUTPUT, {"text": f"not restored, running again: {error}"}, step.name)
+            else:
+                line = StepLine(self, step.name)
+                return self._instead(CellRestore(self, step, values, line, begun), "restore")
+        for name, (source, record) in superseded.items():
+            values = decode_names([record], self.store.blobs)
+            self.namespace.bind(name, values[name], source, record["digest"])
+        step_run = run.begin(step.name, step.code, inputs, step.names.reads, step.names.binds)
+        known = self.cells[step.name]
+        known.run = step_run
+        execution = CellExecution(self, step, step_run, StepLine(self, step.name))
+        return wrap(known.body, self._activate(execution), self.shell.ast_node_interactivity)
+
+    def _inputs(self, step: CellStep) -> tuple[Inputs, dict[str, tuple[str, dict[str, Any]]]]:
+        """The digest and origin of everything the step reads, and which values must be put back before it runs.
+
+        A step reads what the steps above it bound. When the namespace holds a later version of a name (the step itself
+        ran before and changed it, or a step further down did), the version from above counts, so that running a cell
+        twice gives the same result twice.
+        """
+        order = {s.name: position for position, s in enumerate(self.steps())}
+        here = order.get(step.name, len(order))
+        inputs: Inputs = {}
+        superseded: dict[str, tuple[str, dict[str, Any]]] = {}
+        for name in sorted(step.names.reads):
+            if name not in self.namespace:
+                continue
+            producer = self.namespace.producer(name)
+            if producer and order.get(producer, -1) >= here:
+                above = [p for p, position in order.items() if position < here]
+                source, record = self._latest_record(name, above)
+                if record is not None:
+                    superseded[name] = (source, record)
+                    inputs[name] = {"digest": record["digest"], "from": source}
+                    continue
+                done = self.run.state.step(step.name).done
+                if producer == step.name and done is not None and name in done["inputs"]:
+                    inputs[name] = done["inputs"][name]  # from a plain cell; this step's own change does not count
+                    continue
+            binding = self.namespace.binding(name)
+            inputs[name] = {"digest": binding.digest, "from": binding.producer}
+        return inputs, superseded
+
+    def _latest_record(self, name: str, steps: list[str]) -> tuple[str, dict[str, Any] | None]:
+        """The saved value of `name` by the last of `steps` that finished and bound it."""
+        for path in reversed(steps):
+            done = self.run.state.step(path).done
+            for record in done["outputs"] if done else ():
+                if record["name"] == name and not record.get("why"):
+                    return path, record
+        return "", None
+
+    # -- names that are not there ------------------------------------------------------------------------------------
+
+    def _provide(self, step: CellStep) -> None:
+        """Get what the step reads and the namespace lacks from finished steps, or say what it waits for.
+
+        Raises `StepWaiting` naming the steps, or `DefinitionError` for a name nothing binds.
+        """
+        waits: list[str] = []
+        missing = [name for name in sorted(step.names.reads) if name not in self.namespace]
+        if not missing:
+            return
+        known = self.outline()
+        steps = self.steps()
+        place = next((i for i, s in enumerate(steps) if s.name == step.name), len(steps))
+        for name in missing:
+            binders = [s for s in steps[:place] if name in s.names.binds or name in s.names.stores]
+            if not binders and (later := [s for s in steps[place + 1 :] if name in s.names.binds]):
+                self._refuse_later(step, name, later[0], steps)
+            if binders:
+                reason = self._supply(name, binders[-1])
+                if reason:
+                    waits.append(reason)
+            elif name in step.names.needs:
+                if known and name in known.plain:
+                    waits.append(
+                        f"cell {known.plain[name][0] + 1}, which binds '{name}' and has not run in this kernel"
+                    )
+                elif not (known and known.opaque):
+                    raise DefinitionError(
+                        f"step '{step.name}' reads '{name}', which no step or cell defines: define it above, or list what "
+                        "the step reads with --in"
+                    )
+        if waits:
+            raise StepWaiting(step.name, list(dict.fromkeys(waits)))
+
+    @staticmethod
+    def _refuse_later(step: CellStep, name: str, later: CellStep, steps: list[CellStep]) -> None:
+        from wfkernel.plan.outline import find_cycle, unordered_needs
+
+        cycle = find_cycle(unordered_needs(steps), step.name)
+        if cycle:
+            raise DefinitionError(f"the steps need each other: {' -> '.join(cycle)}")
+        if name in step.names.needs:
+            raise DefinitionError(
+                f"step '{step.name}' reads '{name}', which is bound only further down, by {later.label}: move that cell up"
+            )
+
+    def _supply(self, name: str, binder: CellStep) -> str:
+        """Put the value of `name` from the finished step `binder` in place. Returns why not, or ""."""
+        state = self.run.state.step(binder.name)
+        if state.status != "success" or state.done is None or state.done["code"] != binder.code:
+            return f"step '{binder.name}' ({_status_for_people(state)}), which binds '{name}'"
+        record = next((r for r in state.done["outputs"] if r["name"] == name), None)
+        if record is None:
+            return ""  # bound only sometimes, and not this time
+        if record.get("why"):
+            return self._run_again(binder.name, name, record["why"])
+        values = decode_names([record], self.store.blobs)
+        self.namespace.bind(name, values[name], binder.name, record["digest"])
+        return ""
+
+    def _run_again(self, path: str, name: str, why: str) -> str:
+        """Execute a finished step once more because one of its values could not be saved. Returns why not, or ""."""
+        cell = self.cells.get(path)
+        if cell is None or cell.step.names.uses_await:
+            return f"step '{path}', which binds '{name}' ({why}, so it was not saved): run its cell with --always"
+        self.execute(path)
+        return ""
+
+    def execute(self, path: str) -> None:
+        """Execute a step this kernel has seen, here and now, whatever its state. For bodies without ``await``."""
+        cell = self.cells[path]
+        self._provide(cell.step)
+        inputs, _ = self._inputs(cell.step)
+        cell.run = self.run.begin(path, cell.step.code, inputs, cell.step.names.reads, cell.step.names.binds)
+        execution = CellExecution(self, cell.step, cell.run, StepLine(self, path))
+        number = next(self._numbers)
+        self.active[number] = execution
+        module = wrap(cell.body, number, "last_expr")
+        exec(compile(module, cell.file, "exec", dont_inherit=True), self.shell.user_ns)
+
+    def execute_shown(self, path: str) -> None:
+        """`execute`, with an error shown the way IPython shows the error of a cell."""
+        try:
+            self.execute(path)
+        except BaseException:
+            self.shell.showtraceback()
+
+    def _provide_for_plain_cell(self, source: str) -> None:
+        """Before a plain cell runs: execute steps again whose unsaved values it reads."""
+        from wfkernel.plan.analyse import analyse
+        from wfkernel.plan.cell import to_python
+
+        if self._run is None:
+            return
+        unsaved = {
+            record["name"]: state.path
+            for state in self._run.state.steps.values()
+            if state.restored and state.done
+            for record in state.done["outputs"]
+            if record.get("why") and record["name"] not in self.namespace
+        }
+        if not unsaved:
+            return
+        try:
+            names = analyse(ast.parse(to_python(source)))
+        except (SyntaxError, DefinitionError):
+            return
+        for path in dict.fromkeys(unsaved[name] for name in sorted(names.reads) if name in unsaved):
+            self._run_again(path, "", "")
+
+    # -- suspend and resume ------------------------------------------------------------------------------------------
+
+    def suspended(self, path: str | None = None) -> StepState:
+        """The suspended step, which must be given when there are several. Raises `RunNotSuspended`."""
+        state = self.run.state
+        waiting = state.suspended_steps
+        if not waiting:
+            raise RunNotSuspended(
+                f"run {state.run_id} is not suspended, it is {state.status}: there is nothing to resume"
+            )
+        if path is None:
+            if len(waiting) > 1:
+                names = ", ".join(s.path for s in waiting)
+                raise RunNotSuspended(f"several steps are suspended ({names}): say which one")
+            return waiting[0]
+        found = next((s for s in waiting if s.path == path), None)
+        if found is None:
+            raise RunNotSuspended(f"step '{path}' is not suspended; suspended: {', '.join(s.path for s in waiting)}")
+        return found
+
+    def resume(self, data: Any, path: str | None = None, by: str = "notebook") -> str:
+        """Give the suspended step its answer; it runs when its cell runs next. Returns the step's name.
+
+        Raises `AnswerInvalid` (the run stays suspended) or `RunNotSuspended`.
+        """
+        from wfkernel.errors import AnswerInvalid
+        from wfkernel.plan.schema import check_schema
+
+        step = self.suspended(path)
+        assert step.suspension is not None
+        known = self.cells.get(step.path)
+        try:
+            if known is not None and known.run is not None and known.run.model is not None:
+                validate_answer(step.path, known.run.model, data)
+            else:
+                problems = check_schema(step.suspension.schema, data)
+                if problems:
+                    raise AnswerInvalid(step.path, problems)
+        except AnswerInvalid as error:
+            self.run.refuse(step.path, error.problems)
+            raise
+        self.run.answer(step.path, data, by)
+        return step.path
+
+    def show_form(self, path: str) -> None:
+        """Show the resume form of a suspended step beneath its cell, where somebody can use it."""
+        if frontend.is_live(self.shell):
+            from wfkernel.notebook.live import show_form
+
+            show_form(self, path)
+
+
+def _status_for_people(state: StepState) -> str:
+    if state.suspension is not None:
+        return f"suspended: {state.suspension.message}" if state.suspension.message else "suspended"
+    return {"success": "its code changed", "pending": "not run yet"}.get(state.status, state.status)

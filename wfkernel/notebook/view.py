@@ -1,0 +1,425 @@
+"""A picture of a run, and how it looks where nothing is alive.
+
+`view_of` turns the state of a run into a *view*: one JSON-safe dict that holds all a person needs to see and
+nothing else. The live widget draws the same dict (`wfkernel.notebook.runview`); `render_html` and
+`render_text` draw it for everything that outlives the kernel: a saved notebook, nbviewer, GitHub, a terminal.
+
+Three rules follow from where static HTML is read. It is a table with words in it, because GitHub takes styles
+away and the rest must still make sense. Colours are those of the reader's theme, and only repeat what a word
+says. Nothing of the run is trusted: names, logs and errors are escaped, terminal escape codes are taken out.
+
+`render_text` holds no times and no ids, so that two executions of one notebook print the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import deque
+from html import escape
+from pathlib import PurePath
+from typing import Any, Final
+
+from wfkernel.engine.state import RunState, StepState, Suspension
+
+__all__ = ["ICONS", "render_html", "render_text", "seconds", "view_of"]
+
+LOG_TAIL: Final = 20
+"""Lines of a step's output a view holds."""
+LINE_LENGTH: Final = 500
+
+ICONS: Final = {
+    "pending": "○",
+    "running": "●",
+    "waiting": "…",
+    "suspended": "❚❚",
+    "paused": "❚❚",
+    "success": "✓",
+    "restored": "↺",
+    "failed": "✗",
+    "tripwire": "⚠",
+    "canceled": "⊘",
+}
+"""One sign per status; always shown beside the word."""
+
+RESUME_HINT: Final = "to go on, fill in the form (running the cell shows it) or use `wf resume`"
+
+_TERMINAL: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+# -- the view ------------------------------------------------------------------------------------------------
+
+
+def view_of(state: RunState, *, now: float) -> dict[str, Any]:
+    """A JSON-safe picture of `state`; durations of what still runs end at `now`, seconds since the epoch."""
+    waits = _waits(state)
+    return {
+        "run_id": state.run_id,
+        "workflow": _tidy(state.workflow or PurePath(state.notebook).stem or "run"),
+        "status": state.status,
+        "started": state.started_at,
+        "duration": _run_duration(state, now),
+        "params": _plain(state.params),
+        "error": _error_of(state.error),
+        "steps": [_step_view(step, waits[step.path], now) for step in state.steps.values()],
+    }
+
+
+def _step_view(step: StepState, waits_for: list[str], now: float) -> dict[str, Any]:
+    return {
+        "path": _tidy(step.path),
+        "status": step.status,
+        "attempt": step.attempt,
+        "executions": step.executions,
+        "duration": _step_duration(step, now),
+        "restored": step.restored,
+        "progress": _progress_of(step.progress),
+        "log": _log_of(step.log),
+        "error": _error_of(step.error),
+        "waits_for": waits_for,
+        "reads": [_tidy(name) for name in step.reads],
+        "binds": [_tidy(name) for name in step.binds],
+        "suspension": _suspension_of(step.suspension),
+    }
+
+
+def _suspension_of(suspension: Suspension | None) -> dict[str, Any] | None:
+    if suspension is None:
+        return None
+    return {
+        "index": suspension.index,
+        "message": _tidy(suspension.message),
+        "schema": _plain(suspension.schema),
+        "payload": _plain(suspension.payload),
+        "problems": [[_tidy(path), _tidy(message)] for path, message in suspension.problems],
+    }
+
+
+def _error_of(error: dict[str, Any] | None) -> dict[str, str] | None:
+    if error is None:
+        return None
+    return {"type": _tidy(str(error.get("type", ""))), "message": _tidy(str(error.get("message", "")))}
+
+
+def _progress_of(progress: dict[str, Any] | None) -> dict[str, Any] | None:
+    if progress is None:
+        return None
+    total = progress.get("total")
+    return {
+        "done": _plain(progress.get("done", 0)),
+        # An endless or empty total makes no bar.
+        "total": total if isinstance(total, int | float) and math.isfinite(total) and total > 0 else None,
+        "label": _tidy(str(progress.get("label") or "")),
+    }
+
+
+def _log_of(log: deque[str]) -> list[str]:
+    latest = list(log)[-LOG_TAIL:]
+    lines = [line for text in latest for line in _tidy(text).splitlines()][-LOG_TAIL:]
+    return [line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 1] + "…" for line in lines]
+
+
+def _waits(state: RunState) -> dict[str, list[str]]:
+    """For each pending step, the steps that have yet to bind what it reads: per name, the last before it."""
+    binders: dict[str, StepState] = {}
+    waits = {}
+    for step in state.steps.values():
+        needed = [binders[name] for name in step.reads if name in binders] if step.status == "pending" else []
+        waits[step.path] = list(dict.fromkeys(_tidy(s.path) for s in needed if s.status != "success"))
+        binders.update((name, step) for name in step.binds)
+    return waits
+
+
+def _run_duration(state: RunState, now: float) -> float | None:
+    if state.started_at is None:
+        return None
+    if state.ended_at is not None:
+        end = state.ended_at
+    elif state.status == "running":
+        end = now
+    else:  # suspended or paused: the clock stands still where the last step stopped
+        end = max([state.started_at, *(s.ended_at for s in state.steps.values() if s.ended_at is not None)])
+    return max(0.0, end - state.started_at)
+
+
+def _step_duration(step: StepState, now: float) -> float | None:
+    if step.duration is not None:
+        return step.duration
+    if step.started_at is None:
+        return None
+    if step.status == "running":
+        return max(0.0, now - step.started_at)
+    return None if step.ended_at is None else max(0.0, step.ended_at - step.started_at)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON a browser can parse: no NaN, no infinities, no lone surrogates."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return _plain(str(value))
+
+
+def _tidy(text: str) -> str:
+    """Text for people: without terminal colours, cursor movements and other control characters."""
+    text = _TERMINAL.sub("", _plain(text)).replace("\r\n", "\n")
+    # A progress bar printed to a terminal overwrites its line; the last writing is what a person would see.
+    text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return _CONTROL.sub("", text)
+
+
+# -- words both renderings share -----------------------------------------------------------------------------
+
+
+def seconds(value: float | None) -> str:
+    """A duration the way people say it: ``0.25 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if value is None:
+        return ""
+    if value < 1:
+        return f"{value:.2f} s"
+    if value < 9.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _shown_status(step: dict[str, Any]) -> str:
+    return "restored" if step["restored"] and step["status"] == "success" else str(step["status"])
+
+
+def _find(view: dict[str, Any], path: str) -> dict[str, Any]:
+    """The step's view; a step the run has not heard of yet is pending."""
+    for step in view["steps"]:
+        if step["path"] == path:
+            return dict(step)
+    return _step_view(StepState(path), [], 0.0)
+
+
+def _done_of_all(view: dict[str, Any]) -> str:
+    done = sum(step["status"] == "success" for step in view["steps"])
+    return f"{done} of {len(view['steps'])} steps done"
+
+
+def _progress_words(progress: dict[str, Any]) -> str:
+    done, total, label = progress["done"], progress["total"], progress["label"]
+    counted = f"{_number(done)} / {_number(total)}" if total else _number(done)
+    return f"{counted} {label}".strip()
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _error_words(error: dict[str, str]) -> str:
+    return ": ".join(part for part in (error["type"], error["message"]) if part)
+
+
+def _params_words(params: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in params.items())
+
+
+def _payload_words(payload: Any) -> str:
+    return json.dumps(payload, ensure_ascii=False, indent=2)
+
+
+def _questions(schema: dict[str, Any]) -> str:
+    """The fields of an answer in one line: ``decision, note (optional)``."""
+    required = schema.get("required", [])
+    fields = schema.get("properties", {})
+    return ", ".join(name if name in required else f"{name} (optional)" for name in fields)
+
+
+def _problem_words(problems: list[list[str]]) -> list[str]:
+    return [f"{path or 'answer'}: {message}" for path, message in problems]
+
+
+# -- plain text ----------------------------------------------------------------------------------------------
+
+
+def render_text(view: dict[str, Any], step: str | None = None) -> str:
+    """The view as plain text without times and ids; with `step`, that step alone."""
+    if step is not None:
+        return "\n".join(_step_lines(_find(view, step), width=0))
+    lines = [f"{ICONS[view['status']]} {view['workflow']}: {view['status']}, {_done_of_all(view)}"]
+    width = max((len(s["path"]) for s in view["steps"]), default=0)
+    for each in view["steps"]:
+        lines += ["  " + line for line in _step_lines(each, width)]
+    # A failed step has said it already.
+    if view["error"] and not any(s["error"] for s in view["steps"]):
+        lines += _indented(_error_words(view["error"]))
+    return "\n".join(lines)
+
+
+def _step_lines(step: dict[str, Any], width: int) -> list[str]:
+    status = _shown_status(step)
+    words = [status]
+    if step["attempt"] > 1:
+        words.append(f"attempt {step['attempt']}")
+    if step["waits_for"]:
+        words.append(f"waits for {', '.join(step['waits_for'])}")
+    lines = [f"{ICONS[status]:<2} {step['path']:<{width}}  {', '.join(words)}"]
+    for line in step["log"]:
+        lines += _indented(f"│ {line}")
+    # How far an interrupted loop had come differs from run to run: only a finished count is worth comparing.
+    if step["progress"] and step["status"] == "success":
+        lines += _indented(_progress_words(step["progress"]))
+    if step["error"]:
+        lines += _indented(_error_words(step["error"]))
+    if suspension := step["suspension"]:
+        lines += _indented(suspension["message"])
+        if suspension["payload"] is not None:
+            lines += _indented(_payload_words(suspension["payload"]))
+        if questions := _questions(suspension["schema"]):
+            lines += _indented(f"asks for: {questions}")
+        for problem in _problem_words(suspension["problems"]):
+            lines += _indented(f"refused: {problem}")
+        lines += _indented(RESUME_HINT)
+    return lines
+
+
+def _indented(text: str) -> list[str]:
+    return [f"   {line}" for line in text.splitlines()]
+
+
+# -- HTML ----------------------------------------------------------------------------------------------------
+
+_BORDER: Final = "var(--jp-border-color2,rgba(128,128,128,.35))"
+_RED: Final = "var(--jp-error-color1,#d32f2f)"
+_COLOURS: Final = {
+    "success": "var(--jp-success-color1,#388e3c)",
+    "restored": "var(--jp-success-color1,#388e3c)",
+    "failed": _RED,
+    "tripwire": _RED,
+    "suspended": "var(--jp-warn-color1,#ef6c00)",
+    "paused": "var(--jp-warn-color1,#ef6c00)",
+    "running": "var(--jp-brand-color1,#1976d2)",
+}
+_FONT: Final = "font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;line-height:1.5"
+_CELL: Final = f"text-align:left;vertical-align:top;padding:4px 12px 4px 0;border-top:1px solid {_BORDER}"
+_CODE: Final = "font-family:var(--jp-code-font-family,monospace);font-size:12px"
+_MUTED: Final = "opacity:.75"
+_PRE: Final = f"{_CODE};margin:2px 0;padding:0;background:none;white-space:pre-wrap;overflow-wrap:anywhere"
+
+
+def render_html(view: dict[str, Any], *, step: str | None = None) -> str:
+    """The view as self-contained HTML without script or outside resources; with `step`, that step alone."""
+    if step is not None:
+        one = _find(view, step)
+        status = _shown_status(one)
+        title = _title_html(status, one["path"], [status, *_facts(one)])
+        return f'<div style="{_FONT}"><div>{title}</div>{_details_html(one)}</div>'
+    words = [view["status"], _done_of_all(view)]
+    if view["duration"] is not None:
+        words.append(seconds(view["duration"]))
+    title = _title_html(view["status"], view["workflow"], words)
+    if view["params"]:
+        title += f'<br><span style="{_MUTED}">{_html(_params_words(view["params"]))}</span>'
+    if view["error"] and not any(s["error"] for s in view["steps"]):
+        title += _error_html(view["error"])
+    table = _table_html(view["steps"]) if view["steps"] else ""
+    return f'<div style="{_FONT}"><p style="margin:0 0 6px">{title}</p>{table}</div>'
+
+
+def _table_html(steps: list[dict[str, Any]]) -> str:
+    heads = "".join(
+        f'<th scope="col" style="{_CELL};border-top:0;font-weight:600;{_MUTED}">{head}</th>'
+        for head in ("Step", "Status", "Time", "Executions", "")
+    )
+    rows = "".join(_row_html(step) for step in steps)
+    return (
+        f'<table style="border-collapse:collapse;margin:0;{_FONT};text-align:left">'
+        f"<thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+    )
+
+
+def _row_html(step: dict[str, Any]) -> str:
+    status = _shown_status(step)
+    cells = [
+        f'<td style="{_CELL};white-space:nowrap">{_icon_html(status)} {status}</td>',
+        f'<td style="{_CELL};white-space:nowrap">{seconds(step["duration"])}</td>',
+        f'<td style="{_CELL}">{step["executions"] or ""}</td>',
+        f'<td style="{_CELL}">{_details_html(step)}</td>',
+    ]
+    head = f'<th scope="row" style="{_CELL};font-weight:600">{_html(step["path"])}</th>'
+    return f'<tr style="background:none">{head}{"".join(cells)}</tr>'
+
+
+def _facts(step: dict[str, Any]) -> list[str]:
+    facts = [seconds(step["duration"])] if step["duration"] is not None else []
+    if step["attempt"] > 1:
+        facts.append(f"attempt {step['attempt']}")
+    return facts
+
+
+def _details_html(step: dict[str, Any]) -> str:
+    parts = []
+    if step["waits_for"]:
+        parts.append(f'<div style="{_MUTED}">waits for {_html(", ".join(step["waits_for"]))}</div>')
+    if step["progress"]:
+        parts.append(_progress_html(step["progress"]))
+    if step["error"]:
+        parts.append(_error_html(step["error"]))
+    if step["suspension"]:
+        parts.append(_suspension_html(step["suspension"]))
+    if step["log"]:
+        lines = _html("\n".join(step["log"]))
+        opened = "" if step["status"] == "success" else " open"
+        summary = f'<summary style="{_MUTED}">log ({len(step["log"])})</summary>'
+        parts.append(f'<details{opened}>{summary}<pre style="{_PRE}">{lines}</pre></details>')
+    return "".join(parts)
+
+
+def _suspension_html(suspension: dict[str, Any]) -> str:
+    parts = [f"<div>{_html(suspension['message'])}</div>"] if suspension["message"] else []
+    if suspension["payload"] is not None:
+        parts.append(f'<pre style="{_PRE}">{_html(_payload_words(suspension["payload"]))}</pre>')
+    if questions := _questions(suspension["schema"]):
+        parts.append(f'<div style="{_MUTED}">asks for: {_html(questions)}</div>')
+    parts += [f'<div style="color:{_RED}">{_html(p)}</div>' for p in _problem_words(suspension["problems"])]
+    parts.append(f'<div style="{_MUTED}">{_html(RESUME_HINT)}</div>')
+    return "".join(parts)
+
+
+def _progress_html(progress: dict[str, Any]) -> str:
+    words = _html(_progress_words(progress))
+    if not progress["total"] or not isinstance(progress["done"], int | float):
+        return f"<div>{words}</div>"
+    percent = max(0.0, min(100.0, 100.0 * progress["done"] / progress["total"]))
+    bar = (
+        f'<span style="display:inline-block;width:120px;height:6px;border-radius:3px;background:{_BORDER}">'
+        f'<span style="display:block;width:{percent:.0f}%;height:6px;border-radius:3px;'
+        f'background:{_COLOURS["running"]}"></span></span>'
+    )
+    return f"<div>{bar} {words}</div>"
+
+
+def _error_html(error: dict[str, str]) -> str:
+    style = f"color:{_RED};white-space:pre-wrap;overflow-wrap:anywhere"
+    return f'<div style="{style}">{_html(_error_words(error))}</div>'
+
+
+def _title_html(status: str, name: str, words: list[str]) -> str:
+    return f"{_icon_html(status)} <strong>{_html(name)}</strong> &nbsp;{' · '.join(words)}"
+
+
+def _icon_html(status: str) -> str:
+    colour = f";color:{_COLOURS[status]}" if status in _COLOURS else ""
+    style = f"display:inline-block;min-width:1.4em{colour}"
+    return f'<span aria-hidden="true" style="{style}">{ICONS[status]}</span>'
+
+
+def _html(text: str) -> str:
+    return escape(text, quote=True)

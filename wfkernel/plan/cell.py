@@ -1,0 +1,167 @@
+"""A notebook cell as a step: its ``%%step`` line, its body, and what the body reads and binds.
+
+The first line of a step cell is ``%%step NAME [options]``. One parser serves the magic, its help, headless runs and
+everything else that looks at a notebook. The body may hold IPython's own syntax (``!ls``, ``%matplotlib``); it is turned
+into Python the way IPython does it before it is analysed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+import shlex
+from dataclasses import dataclass, replace
+from typing import Final, NoReturn
+
+from wfkernel.errors import DefinitionError
+from wfkernel.plan.analyse import CellNames, analyse, code_digest
+
+__all__ = ["MAGIC", "CellStep", "StepOptions", "parse_cell", "split_cell", "step_parser"]
+
+MAGIC: Final = "%%step"
+_NAME: Final = re.compile(r"[^\W\d][\w-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """What stands on the ``%%step`` line."""
+
+    name: str
+    retries: int = 0
+    delay: float = 1.0
+    """Seconds before the first retry; doubles with every further one."""
+    always: bool = False
+    reads: tuple[str, ...] | None = None
+    binds: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CellStep:
+    """A cell that is a step."""
+
+    options: StepOptions
+    names: CellNames
+    code: str
+    """Digest of the body's meaning: comments and formatting do not count."""
+    position: int = -1
+    """Index among the notebook's cells, -1 where unknown."""
+
+    @property
+    def name(self) -> str:
+        return self.options.name
+
+    @property
+    def label(self) -> str:
+        return f"step '{self.name}'" + (f" (cell {self.position + 1})" if self.position >= 0 else "")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise DefinitionError(f"{MAGIC}: {message}. {self.format_usage().strip()}")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise DefinitionError(self.format_help())
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    for name in names:
+        if not name.isidentifier():
+            raise argparse.ArgumentTypeError(f"'{name}' is not a name")
+    return names
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError("must be 0 or more seconds")
+    return number
+
+
+def step_parser() -> argparse.ArgumentParser:
+    """The parser of the ``%%step`` line; errors are `DefinitionError` with the usage in one line."""
+    parser = _Parser(prog=MAGIC, add_help=False, allow_abbrev=False)
+    parser.add_argument("name", help="name of the step, unique in the notebook")
+    parser.add_argument("--retries", type=_count, default=0, metavar="N", help="run again up to N times after an error")
+    parser.add_argument("--delay", type=_seconds, default=1.0, metavar="SECONDS",
+                        help="wait before the first retry, doubled for each further one (default 1)")  # fmt: skip
+    parser.add_argument("--always", action="store_true", help="execute even if code and inputs did not change")
+    parser.add_argument(
+        "--in", dest="reads", type=_names, metavar="A,B", help="the names the step reads, instead of the inferred ones"
+    )
+    parser.add_argument(
+        "--out", dest="binds", type=_names, metavar="C,D", help="the names the step binds, instead of the inferred ones"
+    )
+    return parser
+
+
+def parse_line(line: str) -> StepOptions:
+    """The options on a ``%%step`` line (the text after the magic's name). Raises `DefinitionError`."""
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError as error:
+        raise DefinitionError(f"{MAGIC} {line}: {error}") from None
+    parsed = step_parser().parse_args(words)
+    if not _NAME.fullmatch(parsed.name):
+        raise DefinitionError(
+            f"{MAGIC}: '{parsed.name}' is not a step name: use letters, digits, '_' and '-', starting with a letter"
+        )
+    return StepOptions(**vars(parsed))
+
+
+def split_cell(source: str) -> tuple[str, str] | None:
+    """(text after ``%%step``, body) of a step cell, None for any other cell. Help requests (``%%step?``) are not steps."""
+    stripped = source.lstrip("\n")
+    first, _, body = stripped.partition("\n")
+    words = first.rstrip().split(None, 1)
+    if not words or words[0] != MAGIC or first.rstrip().endswith("?"):
+        return None
+    return (words[1] if len(words) > 1 else ""), body
+
+
+def make_step(line: str, body: ast.Module, position: int = -1) -> CellStep:
+    """The step a ``%%step`` line and a parsed body make. Raises `DefinitionError`."""
+    options = parse_line(line)
+    try:
+        names = analyse(body)
+    except DefinitionError as error:
+        raise DefinitionError(f"step '{options.name}': {error}") from None
+    if options.reads is not None:
+        wanted = frozenset(options.reads)
+        names = replace(names, reads=wanted, needs=wanted)
+    if options.binds is not None:
+        names = replace(names, binds=frozenset(options.binds), stores=frozenset(), mutates=frozenset())
+    return CellStep(options, names, code_digest(body), position)
+
+
+def to_python(source: str) -> str:
+    """`source` with IPython's own syntax turned into Python calls."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    return TransformerManager().transform_cell(source)
+
+
+def parse_cell(source: str, position: int = -1) -> CellStep | None:
+    """The step in a cell's source, None if the cell is not a step.
+
+    Raises `DefinitionError` for a bad ``%%step`` line or a body that does not parse.
+    """
+    parts = split_cell(source)
+    if parts is None:
+        return None
+    line, body = parts
+    try:
+        # The leading newline stands for the magic's line, so that line numbers are the cell's own.
+        tree = ast.parse("\n" + to_python(body))
+    except SyntaxError as error:
+        name = parse_line(line).name
+        raise DefinitionError(f"step '{name}' does not parse: {error.msg} (line {error.lineno})") from None
+    return make_step(line, tree, position)

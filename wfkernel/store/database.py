@@ -1,0 +1,220 @@
+"""The DuckDB file, opened in bursts.
+
+DuckDB lets one process at a time open a file that is written. Two notebooks, a batch and ``wf ls`` at once are the
+normal case, so nobody keeps the file open: a process opens it when it has something to do (about 20 ms), first moves
+over whatever any process's journal holds that is not in the tables yet, does its work, and closes it again when idle.
+Steps never wait for any of this, for they end in the journal (`wfkernel.store.journal`). A background thread moves this
+process's own journal along, so that the tables are at most a moment behind.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from wfkernel.engine.events import Event
+from wfkernel.errors import StoreCorrupt, StoreError, StoreLocked, StoreTooNew
+from wfkernel.store import schema
+from wfkernel.store.journal import SUFFIX, TornTail, owner_of, read_frames
+from wfkernel.store.owner import is_alive
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["Database"]
+
+LOCK_WAIT: Final = 10.0
+"""Seconds to wait for another process to close the file before saying who holds it."""
+IDLE_SECONDS: Final = 0.5
+BATCH_SECONDS: Final = 0.05
+FOLD_EVENTS: Final = 5_000
+
+
+class Database:
+    """The DuckDB file at `path` with the journals beside it. Safe to use from several threads."""
+
+    def __init__(self, path: Path, journals: Path, owners: Path) -> None:
+        self.path = path
+        self._journals, self._owners = journals, owners
+        self._lock = threading.RLock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._used = 0.0
+        self._wake = threading.Event()
+        self._stop = False
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def open(self, *, wait: float = LOCK_WAIT) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The connection, with everything journaled so far in its tables.
+
+        Raises `StoreLocked`, `StoreCorrupt` or `StoreTooNew`, each naming the file and what to do.
+        """
+        with self._lock:
+            connection = self._opened(wait)
+            try:
+                yield connection
+            finally:
+                self._used = time.monotonic()
+                self._start_thread()  # which closes the file once it is idle
+
+    def notify(self) -> None:
+        """Something was journaled: move it to the tables soon, in the background."""
+        self._start_thread()
+        self._wake.set()
+
+    def close(self, *, wait: float = LOCK_WAIT) -> None:
+        """Move what is journaled to the tables and close the file. If another process holds it, the journal stays."""
+        self._stop = True
+        self._wake.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+            self._thread = None
+        with self._lock:
+            try:
+                self._opened(wait)
+            except StoreLocked:
+                pass  # not lost: whoever opens the store next reads this journal
+            self._close_connection()
+
+    def _opened(self, wait: float) -> duckdb.DuckDBPyConnection:
+        if self._connection is None:
+            self._connection = self._connect(wait)
+        self._fold(self._connection)
+        return self._connection
+
+    def _close_connection(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _connect(self, wait: float) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + wait
+        pause = 0.005
+        while True:
+            try:
+                connection = duckdb.connect(str(self.path))
+                break
+            except (duckdb.Error, UnicodeDecodeError) as error:
+                problem = _explain(error, self.path)
+                if not isinstance(problem, StoreLocked) or time.monotonic() >= deadline:
+                    raise problem from None
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+        try:
+            schema.prepare(connection, str(self.path))
+        except StoreError:
+            connection.close()
+            raise
+        except duckdb.Error as error:
+            connection.close()
+            raise _explain(error, self.path) from None
+        return connection
+
+    def _fold(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Move every journal's new frames into the tables, with the offsets reached, in one transaction per batch."""
+        files = sorted(self._journals.glob(f"*{SUFFIX}")) if self._journals.is_dir() else []
+        if not files:
+            return
+        folded = dict(connection.execute("SELECT file, folded FROM wf.journals").fetchall())
+        for file in files:
+            offset = start = folded.get(file.name, 0)
+            events: list[Event] = []
+            torn: TornTail | None = None
+            if file.stat().st_size > offset:
+                try:
+                    for reached, batch in read_frames(file, offset):
+                        events += batch
+                        offset = reached
+                        if len(events) >= FOLD_EVENTS:
+                            self._commit(connection, file.name, events, offset)
+                            events, start = [], offset
+                except TornTail as tail:
+                    torn = tail
+                if offset > start:
+                    self._commit(connection, file.name, events, offset)
+            # The newest file of a living process is still being written; every other one is complete.
+            if self._is_complete(file, files):
+                if torn is not None and torn.complete:
+                    self._quarantine(file)
+                connection.execute("DELETE FROM wf.journals WHERE file = ?", [file.name])
+                file.unlink(missing_ok=True)
+
+    def _is_complete(self, file: Path, files: list[Path]) -> bool:
+        owner = owner_of(file)
+        number = int(file.name.removesuffix(SUFFIX).rpartition(".")[2])
+        if any(owner_of(f) == owner and int(f.name.removesuffix(SUFFIX).rpartition(".")[2]) > number for f in files):
+            return True
+        return not is_alive(self._owners, owner)
+
+    def _commit(self, connection: duckdb.DuckDBPyConnection, file: str, events: list[Event], offset: int) -> None:
+        connection.execute("BEGIN")
+        try:
+            schema.insert_events(connection, events)
+            connection.execute("INSERT OR REPLACE INTO wf.journals VALUES (?, ?)", [file, offset])
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+
+    def _quarantine(self, file: Path) -> None:
+        """Keep a damaged journal for people to look at; what came before the damage is in the tables."""
+        import warnings
+
+        kept = self._journals.parent / "quarantine"
+        kept.mkdir(exist_ok=True)
+        shutil.copy2(file, kept / file.name)
+        warnings.warn(f"the journal {file.name} is damaged; what follows the damage was kept in {kept}", stacklevel=2)
+
+    def _start_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._stop = False
+            self._thread = threading.Thread(target=self._keep_up, name="wfkernel-store", daemon=True)
+            self._thread.start()
+
+    def _keep_up(self) -> None:
+        """Fold after each notification, in batches; close the file when nothing happened for a while."""
+        pause = BATCH_SECONDS
+        while not self._stop:
+            if self._wake.wait(timeout=None if self._connection is None else IDLE_SECONDS):
+                if self._stop:
+                    return
+                time.sleep(pause)
+                self._wake.clear()
+                try:
+                    with self.open(wait=0.0):
+                        pause = BATCH_SECONDS
+                except StoreLocked:
+                    pause = min(pause * 2, 1.0)  # somebody else's turn; the journal keeps everything meanwhile
+                    self._wake.set()
+            elif time.monotonic() - self._used >= IDLE_SECONDS:
+                self._close_connection()
+
+
+def _explain(error: Exception, path: Path) -> StoreError:
+    """DuckDB's message as one line that says what to do."""
+    text = str(error)
+    if "lock" in text.lower():
+        holder = re.search(r"PID (\d+)", text)
+        who = f"process {holder.group(1)}" if holder else "another process"
+        return StoreLocked(
+            f"the store {path} is kept open by {who}. Close it there (a DuckDB shell, a script with duckdb.connect?) "
+            "or set WFKERNEL_STORE to another file; nothing written so far is lost."
+        )
+    if "version number" in text:
+        numbers = re.findall(r"version (?:number )?(\d+)", text)
+        detail = f" (file format {numbers[0]}, readable {numbers[1]})" if len(numbers) > 1 else ""
+        return StoreTooNew(f"the store {path} was written by a newer DuckDB{detail}. Upgrade: pip install -U duckdb")
+    return StoreCorrupt(
+        f"the store {path} cannot be read: {text.splitlines()[0]} Move the file away to start a new store "
+        "(the values beside it are kept), or put a backup in its place."
+    )

@@ -1,0 +1,51 @@
+"""Who writes a run: an identity per process, and whether that process is still alive.
+
+Each process that writes runs holds an operating system lock on ``owners/<identity>.lock`` as long as it lives. The lock
+vanishes with the process, however it dies, so a run whose owner's lock can be taken is known to be interrupted at once;
+there is no heartbeat to wait for and no process id to be reused.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+__all__ = ["Owner", "is_alive"]
+
+
+class Owner:
+    """This process's identity in one store; holds its lock until `release` or the end of the process."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.pid = os.getpid()
+        self.identity = f"{socket.gethostname().split('.')[0]}-{self.pid}-{secrets.token_hex(4)}"
+        # thread_local=False: the lock belongs to the process, whichever thread asks.
+        self._lock = FileLock(_lock_file(folder, self.identity), thread_local=False)
+        self._lock.acquire()
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+def is_alive(folder: Path, identity: str) -> bool:
+    """Whether the process `identity` still runs. False for an empty or unknown identity."""
+    file = _lock_file(folder, identity)
+    if not identity or not file.exists():
+        return False
+    probe = FileLock(file, thread_local=False)
+    try:
+        probe.acquire(timeout=0)
+    except Timeout:
+        return True
+    probe.release()
+    file.unlink(missing_ok=True)
+    return False
+
+
+def _lock_file(folder: Path, identity: str) -> Path:
+    return folder / f"{identity}.lock"

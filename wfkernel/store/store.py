@@ -1,0 +1,206 @@
+"""The store: the one object the rest of wfkernel writes events to and reads runs from.
+
+Writing goes to this process's journal and returns when it is safe there; reading goes to DuckDB, which first takes in
+everything any process has journaled. A run has one writer at a time: `claim` hands it over, atomically between
+processes because DuckDB's file lock is held meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wfkernel.engine.events import Event
+from wfkernel.engine.state import RunState, fold
+from wfkernel.errors import RunNotFound, StoreError
+from wfkernel.store.blobs import BlobDir
+from wfkernel.store.database import Database
+from wfkernel.store.journal import Journal
+from wfkernel.store.locate import find_store_path
+from wfkernel.store.owner import Owner, is_alive
+from wfkernel.store.schema import insert_events
+
+__all__ = ["Store", "open_store"]
+
+
+class Store:
+    """A store at `path` (a DuckDB file; journals, values and owner locks lie in folders beside it)."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).absolute()
+        folder = self.path.parent
+        self.blobs = BlobDir(folder / "values")
+        self._owners = folder / "owners"
+        self._journals = folder / "journal"
+        self._database = Database(self.path, self._journals, self._owners)
+        self._lock = threading.Lock()
+        self._owner: Owner | None = None
+        self._journal: Journal | None = None
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    @property
+    def owner(self) -> str:
+        """Identity of this process as a writer of runs."""
+        return self._writer()[0].identity
+
+    def _writer(self) -> tuple[Owner, Journal]:
+        with self._lock:
+            if self._owner is None or self._journal is None or self._owner.pid != os.getpid():  # first use, or forked
+                self._owner = Owner(self._owners)
+                self._journal = Journal(self._journals, self._owner.identity)
+            return self._owner, self._journal
+
+    def append(self, events: list[Event], *, durable: bool = True) -> None:
+        """Add events of runs this process owns.
+
+        Returns when they are on disk (`durable`) or safe against the death of this process, not of the machine.
+        """
+        try:
+            self._writer()[1].append(events, durable=durable)
+        except OSError as error:
+            raise StoreError(f"cannot write to the store {self.path}: {error.strerror or error}") from error
+        self._database.notify()
+
+    def is_alive(self, owner: str) -> bool:
+        """Whether the process that writes a run is still there."""
+        if self._owner is not None and owner == self._owner.identity:
+            return True
+        return is_alive(self._owners, owner)
+
+    def claim(self, run_id: str, decide: Callable[[RunState], list[tuple[str, str, dict[str, Any]]]]) -> RunState:
+        """Take a run over, or change it, as one atomic act between all processes.
+
+        `decide` gets the run's present state and returns the (type, path, payload) of the events to add, or raises to
+        leave everything as it is. Returns the state after them.
+        """
+        owner = self.owner
+        with self._database.open() as connection:
+            events = _read_events(connection, run_id)
+            if not events:
+                raise RunNotFound(f"there is no run '{run_id}' in {self.path}. `wf ls` lists the runs.")
+            state = fold(events)
+            now = time.time()
+            added = [
+                Event(run_id, state.seq + n, now, type_, path, 0, {**payload, "owner": owner} if not path else payload)
+                for n, (type_, path, payload) in enumerate(decide(state), 1)
+            ]
+            if added:
+                connection.execute("BEGIN")
+                try:
+                    insert_events(connection, added)
+                    connection.execute("COMMIT")
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+            for event in added:
+                state.apply(event)
+        return state
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def find(self, run: str) -> str:
+        """The full id of a run given by its id, an unambiguous beginning of it, or ``latest``."""
+        with self._database.open() as connection:
+            if run == "latest":
+                rows = connection.execute("SELECT run_id FROM wf.runs ORDER BY started DESC LIMIT 1").fetchall()
+            else:
+                rows = connection.execute(
+                    "SELECT run_id FROM wf.runs WHERE starts_with(run_id, $1) ORDER BY run_id = $1 DESC, run_id", [run]
+                ).fetchall()
+        if not rows:
+            raise RunNotFound(f"there is no run '{run}' in {self.path}. `wf ls` lists the runs.")
+        if len(rows) > 1 and rows[0][0] != run:
+            raise RunNotFound(f"'{run}' is the beginning of {len(rows)} runs: {', '.join(r[0] for r in rows[:5])}")
+        return str(rows[0][0])
+
+    def events(self, run_id: str, after: int = 0) -> list[Event]:
+        """The run's events with a sequence number above `after`, in order."""
+        with self._database.open() as connection:
+            return _read_events(connection, run_id, after)
+
+    def load(self, run_id: str) -> RunState:
+        """The state of a run. Raises `RunNotFound`."""
+        events = self.events(run_id)
+        if not events:
+            raise RunNotFound(f"there is no run '{run_id}' in {self.path}. `wf ls` lists the runs.")
+        return fold(events)
+
+    def exists(self, run_id: str) -> bool:
+        """Whether there is a run of exactly this id."""
+        with self._database.open() as connection:
+            return connection.execute("SELECT 1 FROM wf.runs WHERE run_id = ?", [run_id]).fetchone() is not None
+
+    def latest_run(self, notebook: str, mode: str) -> str | None:
+        """Id of the newest run of a notebook in a mode, if there is one."""
+        with self._database.open() as connection:
+            row = connection.execute(
+                "SELECT run_id FROM wf.runs WHERE notebook = ? AND mode = ? ORDER BY started DESC LIMIT 1",
+                [notebook, mode],
+            ).fetchone()
+        return row[0] if row else None
+
+    def runs(self, *, limit: int = 50, status: str | None = None) -> list[dict[str, Any]]:
+        """The newest runs as rows of the view `runs`; a run whose process died while running is `interrupted`."""
+        with self._database.open() as connection:
+            cursor = connection.execute(
+                "SELECT v.*, w.owner FROM runs v JOIN wf.runs w USING (run_id) "
+                "WHERE $1 IS NULL OR v.status = $1 ORDER BY v.started_at DESC LIMIT $2",
+                [status, limit],
+            )
+            names = [column[0] for column in cursor.description or ()]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        for row in rows:
+            row["interrupted"] = row["status"] == "running" and not self.is_alive(row.pop("owner") or "")
+            row.pop("owner", None)
+        return rows
+
+    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of a SQL query over the views (`runs`, `steps`, `attempts`, `events`, `step_values`)."""
+        import duckdb
+
+        with self._database.open() as connection:
+            try:
+                cursor = connection.execute(sql)
+                return [column[0] for column in cursor.description or ()], cursor.fetchall()
+            except duckdb.Error as error:
+                raise StoreError(f"the query failed: {str(error).splitlines()[0]}") from None
+
+    def close(self) -> None:
+        """Move what is journaled to DuckDB and let go of everything."""
+        with self._lock:
+            if self._journal is not None:
+                self._journal.close()
+            if self._owner is not None:
+                self._owner.release()  # before the journal is folded for good: the file of an owner that left is removed
+            self._owner = self._journal = None
+        self._database.close()
+
+
+def _read_events(connection: Any, run_id: str, after: int = 0) -> list[Event]:
+    import json
+
+    rows = connection.execute(
+        "SELECT run_id, seq, ts, type, path, attempt, payload FROM wf.events WHERE run_id = ? AND seq > ? ORDER BY seq",
+        [run_id, after],
+    ).fetchall()
+    return [Event(*row[:-1], json.loads(row[-1])) for row in rows]
+
+
+_stores: dict[Path, Store] = {}
+
+
+def open_store(path: Path | str | None = None, *, near: Path | str | None = None) -> Store:
+    """The process-wide `Store` for `path`, or the one `find_store_path(near)` finds."""
+    resolved = Path(path).absolute() if path is not None else find_store_path(near)
+    store = _stores.get(resolved)
+    if store is None:
+        import atexit
+
+        store = _stores[resolved] = Store(resolved)
+        atexit.register(store.close)
+    return store
