@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,10 +53,11 @@ def numeric_frame() -> pd.DataFrame:
     return pd.DataFrame(np.random.default_rng(0).standard_normal((1_250_000, 10)), columns=list("abcdefghij"))
 
 
-def milliseconds(action: Callable[[], object]) -> float:
+def timed(action: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
+    """(milliseconds, result)"""
     begun = time.perf_counter()
-    action()
-    return (time.perf_counter() - begun) * 1000
+    result = action(*arguments)
+    return (time.perf_counter() - begun) * 1000, result
 
 
 def write_with_pyarrow(table: pa.Table, file: Path) -> None:
@@ -73,30 +75,25 @@ def read_with_pyarrow(file: Path) -> pd.DataFrame:
 
 def compare(title: str, frame: pd.DataFrame, folder: Path) -> None:
     names = ("pyarrow", "file only", "checkpoint", "pyarrow read", "restore", "digest")
-    times: dict[str, list[float]] = {name: [] for name in names}
+    runs: list[tuple[float, ...]] = []
     size = 0
     for _ in range(RUNS + 1):
         with tempfile.TemporaryDirectory(dir=folder) as place:
             blobs, file = BlobDir(Path(place) / "values"), Path(place) / "frame.arrow"
-            begun = time.perf_counter()
-            table = pa.Table.from_pandas(frame)
-            conversion = (time.perf_counter() - begun) * 1000
-            written = milliseconds(lambda table=table, file=file: write_with_pyarrow(table, file))
+            conversion, table = timed(pa.Table.from_pandas, frame)
+            written, _ = timed(write_with_pyarrow, table, file)
             del table
-            times["file only"].append(written)
-            times["pyarrow"].append(conversion + written)
-            records: list[dict[str, object]] = []
-            times["checkpoint"].append(
-                milliseconds(lambda: records.extend(encode_names({"frame": frame}, blobs)))
-            )
-            times["pyarrow read"].append(milliseconds(lambda file=file: read_with_pyarrow(file)))
-            times["restore"].append(milliseconds(lambda: decode_names(records, blobs)))
-            times["digest"].append(milliseconds(lambda: digest_value(frame)))
+            checkpoint, records = timed(encode_names, {"frame": frame}, blobs)
+            read, _ = timed(read_with_pyarrow, file)
+            restore, _ = timed(decode_names, records, blobs)
+            digest, _ = timed(digest_value, frame)
+            runs.append((conversion + written, written, checkpoint, read, restore, digest))
             size = file.stat().st_size
-    medians = {name: statistics.median(runs[1:]) for name, runs in times.items()}  # the first run warms up
+    times = dict(zip(names, zip(*runs[1:], strict=True), strict=True))  # the first run warms up
+    medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"\n{title}, {size / 1e6:.0f} MB, medians of {RUNS} in ms")
-    for name, median in medians.items():
-        print(f"  {name:14}{median:8.1f}   {min(times[name]):8.1f} .. {max(times[name]):.1f}")
+    for name, values in times.items():
+        print(f"  {name:14}{medians[name]:8.1f}   {min(values):8.1f} .. {max(values):.1f}")
     print(f"  checkpoint / pyarrow + fsync    {medians['checkpoint'] / medians['pyarrow']:.2f}")
     print(f"  checkpoint / file only + fsync  {medians['checkpoint'] / medians['file only']:.2f}")
     print(f"  restore / pyarrow read          {medians['restore'] / medians['pyarrow read']:.2f}")
@@ -115,7 +112,7 @@ def hashes() -> None:
     }
     print("hashing 100 MB, medians of 5 in ms")
     for name, action in candidates.items():
-        print(f"  {name:20}{statistics.median(milliseconds(action) for _ in range(5)):8.1f}")
+        print(f"  {name:20}{statistics.median(timed(action)[0] for _ in range(5)):8.1f}")
 
 
 if __name__ == "__main__":

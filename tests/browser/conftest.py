@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import nbformat
 import pytest
@@ -69,7 +69,7 @@ class LabServer:
         command = [
             *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
             *("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={self.notebooks}"),
-            "--LabApp.expose_app_in_browser=True",
+            *("--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"),
         ]
         self._runtime = folder / "runtime"
         self._log = folder / "server.log"
@@ -161,20 +161,22 @@ class Lab:
 
     def __init__(self, server: LabServer, page: Page) -> None:
         self.server, self.page = server, page
-        self._opened = 0
 
-    def open(self, cells: list[str], name: str | None = None) -> Notebook:
-        """Write a notebook with these code cells, open it and wait for its kernel."""
-        self._opened += 1
-        path = self.server.notebooks / (name or f"notebook-{secrets.token_hex(4)}-{self._opened}.ipynb")
+    def open(self, cells: list[str], app: Literal["lab/tree", "notebooks"] = "lab/tree") -> Notebook:
+        """Write a notebook with these code cells and open it; `app` is JupyterLab or Notebook 7."""
+        path = self.server.notebooks / f"notebook-{secrets.token_hex(4)}.ipynb"
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata["kernelspec"] = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         nbformat.write(notebook, path)
-        return self.reopen(path)
+        return self.reopen(path, app)
 
-    def reopen(self, path: Path) -> Notebook:
-        """Open a notebook file that is there already."""
-        self.page.goto(f"{self.server.url}/lab/tree/{path.name}?reset&token={self.server.token}")
+    def reopen(self, path: Path, app: Literal["lab/tree", "notebooks"] = "lab/tree") -> Notebook:
+        """Open a notebook file that is there already, and wait for its kernel."""
+        self.page.goto(f"{self.server.url}/{app}/{path.name}?reset&token={self.server.token}")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=TIMEOUT)
         opened = Notebook(self.page, path)
         opened.wait_idle()
@@ -182,9 +184,7 @@ class Lab:
 
     def theme(self, name: str) -> None:
         """Change the theme, for example to `JupyterLab Dark`."""
-        self.page.evaluate(
-            "name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name
-        )
+        self.page.evaluate("name => window.jupyterapp.commands.execute('apputils:change-theme', {theme: name})", name)
         light = "false" if "Dark" in name else "true"
         self.page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached", timeout=TIMEOUT)
 

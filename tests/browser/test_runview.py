@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Locator, expect
 
+pytestmark = pytest.mark.browser
+
 MODEL = '''
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -56,7 +58,7 @@ class Approve(BaseModel):
         return self
 '''
 
-RUN = '''
+RUN = """
 import time as clock
 from pydantic import ValidationError
 from wfkernel.engine.state import RunState, StepState, Suspension
@@ -87,17 +89,17 @@ def on_command(command):
     run.steps["approve"].status = "pending"
     widget.update(view_of(run, now=clock.time()))
     return {"ok": True}
-'''
+"""
 
-STEP = '''
+STEP = """
 if not answers:
     cell_id = get_ipython().kernel.get_parent("shell")["metadata"]["cellId"]
     widget = RunView(view_of(run, now=clock.time()), on_command, focus=FOCUS, cell_id=cell_id)
     display(widget)
     raise RuntimeError("suspended")
 print("answer:", answers[-1].model_dump(mode="json"))
-print("secret:", answers[-1].secret.get_secret_value())
-'''
+print("secret:", getattr(answers[-1], "secret", SecretStr("")).get_secret_value())
+"""
 
 
 def notebook_cells(focus: str = "") -> list[str]:
@@ -134,12 +136,16 @@ def fill_in(form: Locator) -> None:
 
 def test_a_run_is_shown_with_its_steps(suspended):
     shown = suspended.cell(2).locator(".wf-run").inner_text()
-    assert "release" in shown and 'version = "1.2"' in shown
+    assert "release" in shown
+    assert 'version = "1.2"' in shown
     assert "suspended, 2 of 4 steps done" in shown
-    assert "restored" in shown and "12 s" in shown
-    assert "success, attempt 2" in shown and "0.40 s" in shown
+    assert "restored" in shown
+    assert "12 s" in shown
+    assert "success, attempt 2" in shown
+    assert "0.40 s" in shown
     assert "waits for approve" in shown
-    assert "Release 1.2 to production?" in shown and "97" in shown
+    assert "Release 1.2 to production?" in shown
+    assert "97" in shown
 
 
 def test_an_accepted_answer_runs_the_step_and_the_cells_below(suspended):
@@ -150,13 +156,30 @@ def test_an_accepted_answer_runs_the_step_and_the_cells_below(suspended):
     suspended.wait_idle()
     assert suspended.prompts() == [1, 2, 4, 5]
     output = suspended.output(2)
-    assert "'decision': 'approve'" in output and "'rate': 0.25" in output and "'amount': '1.50'" in output
-    assert "'day': '2026-11-21'" in output and "'clock': '09:30:00'" in output
-    assert "'at': None" in output and "'who': None" in output and "'fallback': None" in output
-    assert "'text': 'two\\nlines'" in output and "'tags': ['a']" in output and "'child': None" in output
+    assert "'decision': 'approve'" in output
+    assert "'rate': 0.25" in output
+    assert "'amount': '1.50'" in output
+    assert "'day': '2026-11-21'" in output
+    assert "'clock': '09:30:00'" in output
+    assert "'at': None" in output
+    assert "'who': None" in output
+    assert "'fallback': None" in output
+    assert "'text': 'two\\nlines'" in output
+    assert "'tags': ['a']" in output
+    assert "'child': None" in output
     assert "secret: hidden" in output
     saved = suspended.save()
     assert "published looks fine" in saved.cells[3].outputs[0]["text"]
+
+
+def test_notebook_7_runs_on_after_an_answer_too(lab):
+    notebook = lab.open(notebook_cells(), app="notebooks")
+    notebook.run_all()
+    form = notebook.cell(2).locator("form")
+    fill_in(form)
+    form.get_by_role("button", name="Resume").click()
+    notebook.wait_output(3, "published looks fine")
+    assert notebook.prompts() == [1, 2, 4, 5]
 
 
 def test_problems_stand_at_their_fields_and_the_rest_stays(suspended):
@@ -188,8 +211,10 @@ def test_problems_stand_at_their_fields_and_the_rest_stays(suspended):
     form.get_by_role("button", name="Resume").click()
     suspended.wait_output(3, "published looks fine")
     output = suspended.output(2)
-    assert "'limit': 10" in output and "'weights': {'a': 1.5}" in output
-    assert "'tags': ['a', 'b']" in output and "'path': '/srv'" in output
+    assert "'limit': 10" in output
+    assert "'weights': {'a': 1.5}" in output
+    assert "'tags': ['a', 'b']" in output
+    assert "'path': '/srv'" in output
 
 
 def test_json_that_cannot_be_read_is_said_beside_the_field_and_not_sent(suspended):
@@ -244,6 +269,87 @@ def test_nested_models_and_rows_are_added_and_removed_with_the_keyboard(suspende
     assert "secret: open sesame" in output
 
 
+ODD = """
+import uuid
+from datetime import timedelta
+from pydantic import AwareDatetime
+
+class Approve(BaseModel):
+    mark: Optional[Literal["x"]] = None
+    level: Literal[1, 2, None] = 2
+    when: AwareDatetime
+    ratio: int | float
+    key: uuid.UUID
+    pause: timedelta = timedelta(days=1)
+    pair: tuple[int, str] = (1, "a")
+    kinds: set[Literal["p", "q"]] = Field(min_length=1)
+    loose: int | str | None = 3
+    big: int = 0
+    agreed: bool
+    made: list[str] = Field(default_factory=lambda: ["by", "factory"])
+    nested: list[list[int]] = [[]]
+    node: Node = Field(default_factory=lambda: Node(name="made"))
+    numbers: list[int] = [7]
+    note: str = "unused"
+"""
+
+
+def test_less_common_types_travel_unchanged(lab):
+    cells = notebook_cells()
+    cells[0] += ODD
+    notebook = lab.open(cells[:3])
+    notebook.run_all()
+    form = notebook.cell(2).locator("form")
+    resume = form.get_by_role("button", name="Resume")
+    when = field(form, "When *")
+    when.fill("2026-11-21T10:15")
+    form.get_by_label("Ratio").fill("2.5")
+    form.get_by_label("Key").fill("12345678-1234-5678-1234-567812345678")
+    form.get_by_label("Big").fill("12345678901234567890")
+    form.get_by_label("Loose").fill("17")
+    form.get_by_label("Mark").select_option("x")
+    form.get_by_label("Level").select_option("none")
+    form.get_by_label("Note").fill("")
+    field(form, "Numbers 1").fill("")
+    field(form, "Kinds 1").select_option("q")
+    resume.click()
+    expect(when).to_be_focused()
+    assert "timezone" in problem_of(when)
+    assert "valid integer" in problem_of(field(form, "Numbers 1"))
+    form.get_by_label("Time zone of When").select_option("local time")
+    field(form, "Numbers 1").fill("8")
+    resume.click()
+    notebook.wait_output(2, "answer:")
+    output = notebook.output(2)
+    expected = [
+        "'mark': 'x', 'level': None, 'when': '2026-11-21T10:15:00",
+        "'ratio': 2.5, 'key': '12345678-1234-5678-1234-567812345678', 'pause': 'P1D', 'pair': [1, 'a']",
+        "'kinds': ['q'], 'loose': 17, 'big': 12345678901234567890, 'agreed': False",
+        "'made': ['by', 'factory'], 'nested': [[]], 'node': {'name': 'made', 'child': None}",
+        "'numbers': [8], 'note': ''",
+    ]
+    assert [part for part in expected if part not in output] == []
+
+
+def test_a_step_that_asks_for_no_model_takes_any_json_or_nothing(lab):
+    cells = notebook_cells()
+    cells[1] = (
+        cells[1]
+        .replace("Approve.model_json_schema()", "{}")
+        .replace('Approve.model_validate(command["data"])', '[command["data"]]')
+    )
+    cells[2] = cells[2].partition("print(")[0] + "print('answer:', answers[-1])"
+    notebook = lab.open(cells[:3])
+    notebook.run_all()
+    form = notebook.cell(2).locator("form")
+    form.get_by_role("button", name="Resume").click()
+    notebook.wait_output(2, "answer: [None]")
+    notebook.run_all()
+    form.get_by_label("Answer").fill('{"go": true}')
+    form.get_by_role("button", name="Resume").click()
+    notebook.wait_output(2, "answer: [{'go': True}]")
+
+
 def test_an_update_leaves_alone_what_somebody_is_typing(lab):
     tick = """
 import threading
@@ -265,6 +371,13 @@ threading.Thread(target=tick).start()
     notebook.wait_idle()
     expect(reason).to_be_focused()
     assert reason.input_value() == typed
+
+
+def test_keys_pressed_in_the_form_are_no_notebook_shortcuts(suspended):
+    suspended.form.get_by_label("Decision").focus()
+    for key in "ddxab":
+        suspended.page.keyboard.press(key)
+    expect(suspended.page.locator(".jp-Notebook .jp-Cell")).to_have_count(4)
 
 
 def test_one_step_alone_is_shown_under_its_cell(lab):
@@ -302,4 +415,5 @@ def test_the_run_stops_at_the_first_error_below(lab):
 def test_the_saved_notebook_holds_a_readable_picture(suspended):
     bundle = suspended.save().cells[2].outputs[0]["data"]
     assert "❚❚ approve" in bundle["text/plain"]
-    assert "<table" in bundle["text/html"] and "Release 1.2 to production?" in bundle["text/html"]
+    assert "<table" in bundle["text/html"]
+    assert "Release 1.2 to production?" in bundle["text/html"]

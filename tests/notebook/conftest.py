@@ -55,7 +55,9 @@ class Result:
 class Kernel:
     """A kernel process with the extension loaded."""
 
-    def __init__(self, folder: Path, *, notebook: str | None = "analysis.ipynb", live: bool = False, **env: str) -> None:
+    def __init__(
+        self, folder: Path, *, notebook: str | None = "analysis.ipynb", live: bool = False, **env: str
+    ) -> None:
         self._live = live
         environment = {**os.environ, **env}
         if notebook:
@@ -112,7 +114,7 @@ class Kernel:
 
     def value(self, expression: str) -> str:
         """`repr` of an expression in the kernel."""
-        result = self.run(f"print(repr({expression}))")
+        result = self.run(f"print(repr(({expression})))")
         assert result.status == "ok", result.text
         return result.text.strip()
 

@@ -38,7 +38,7 @@ STEPS = [name for name in map(step_name, flight_cells()) if name]
 # What every step bound, as digests: equal digests are equal contents.
 FINAL = (
     "sorted((r[0], r[1], r[2]) for r in __import__('wfkernel').open_store()"
-    ".query(\"SELECT step, name, digest FROM step_values WHERE why_not_saved IS NULL\")[1])"
+    '.query("SELECT step, name, digest FROM step_values WHERE why_not_saved IS NULL")[1])'
 )
 
 

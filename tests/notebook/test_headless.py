@@ -18,12 +18,13 @@ RAN = "open('ran', 'a').write('{0} ')"
 
 
 def cells(*, fail: bool = False) -> list[nbformat.NotebookNode]:
+    trouble = "if month: raise ValueError('bad data')" if fail else ""
     sources = {
         "ext": "%load_ext wfkernel",
         "params": "month = 1",
         "imports": "from wfkernel import suspend\nfrom pydantic import BaseModel\nclass Approval(BaseModel):\n    approve: bool\n    note: str = ''",
         "load": f"%%step load\n{RAN.format('load')}\nprint('loading month', month)\ndata = [month] * 3",
-        "total": f"%%step total\n{RAN.format('total')}\n{'raise ValueError(\"bad data\")' if fail else ''}\ntotal = sum(data)\ntotal",
+        "total": f"%%step total\n{RAN.format('total')}\n{trouble}\ntotal = sum(data)\ntotal",
         "approve": f"%%step approve\n{RAN.format('approve')}\nanswer = suspend(Approval, message=f'publish {{total}}?')",
         "publish": f"%%step publish\n{RAN.format('publish')}\nreport = f'{{total}} {{answer.approve}}'\nprint(report)",
         "last": "print('the end')",
@@ -50,7 +51,12 @@ def write(path: Path, made: list[nbformat.NotebookNode]) -> Path:
 
 def command(tmp_path: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=tmp_path, env=os.environ.copy(), capture_output=True, text=True, timeout=180
+        [sys.executable, "-m", *arguments],
+        cwd=tmp_path,
+        env=os.environ.copy(),
+        capture_output=True,
+        text=True,
+        timeout=180,
     )
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
@@ -114,7 +120,9 @@ def test_a_wrong_answer_is_refused_with_the_field_and_status_2(tmp_path, noteboo
 
 def test_an_answer_only_the_model_can_refuse_suspends_again(tmp_path):
     made = cells()
-    made[2].source += "\n    @__import__('pydantic').field_validator('note')\n    @classmethod\n    def short(cls, v):\n        assert len(v) < 5, 'too long'\n        return v"
+    made[
+        2
+    ].source += "\n    @__import__('pydantic').field_validator('note')\n    @classmethod\n    def short(cls, v):\n        assert len(v) < 5, 'too long'\n        return v"
     write(tmp_path / "nb.ipynb", made)
     run_id = json.loads(wf(tmp_path, "run", "nb.ipynb", "--json", code=75).stdout)["run_id"]
     again = wf(tmp_path, "resume", run_id, "--data", '{"approve": true, "note": "far too long"}', code=75)
@@ -225,7 +233,9 @@ class TestMistakes:
         assert not (tmp_path / "ran").exists()
 
     def test_an_unknown_parameter(self, tmp_path, notebook):
-        assert "nb.ipynb has no parameter 'mnth': it declares month" in self.refused(tmp_path, "run", "nb.ipynb", "-p", "mnth=3")
+        assert "nb.ipynb has no parameter 'mnth': it declares month" in self.refused(
+            tmp_path, "run", "nb.ipynb", "-p", "mnth=3"
+        )
 
     def test_a_missing_notebook(self, tmp_path):
         assert "there is no notebook gone.ipynb" in self.refused(tmp_path, "run", "gone.ipynb")
@@ -261,7 +271,9 @@ def test_two_resumes_at_once_exactly_one_wins(tmp_path, notebook):
 
 
 def test_the_store_is_usable_while_a_run_is_going_on(tmp_path, notebook):
-    process = subprocess.Popen([sys.executable, "-m", "wfkernel", "run", "nb.ipynb"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wfkernel", "run", "nb.ipynb"], cwd=tmp_path, stdout=subprocess.DEVNULL
+    )
     try:
         store = Store(Path(os.environ["WFKERNEL_STORE"]))
         while process.poll() is None:

@@ -55,7 +55,8 @@ class TestLikeAPlainCell:
     def test_debug_magic_enters_the_failed_frame(self, kernel):
         k = kernel()
         k.run("%%step broken\ninside = 41\n1 / 0")
-        assert k.value("__import__('sys').last_traceback.tb_frame.f_globals['inside']") == "41"
+        frames = "[f for f, _ in __import__('traceback').walk_tb(__import__('sys').last_traceback)]"
+        assert k.value(frames + "[-1].f_globals['inside']") == "41"
         assert k.value("__import__('sys').last_value.__class__.__name__") == "'ZeroDivisionError'"
 
     def test_a_syntax_error_is_pythons_own(self, kernel):
@@ -222,7 +223,11 @@ class TestChangingInPlace:
 
 
 class TestWhatCannotBeSaved:
-    CELLS = ["import threading", step("connect", "lock = threading.Lock()\nn = 1"), step("use", "kind = type(lock).__name__")]
+    CELLS = [
+        "import threading",
+        step("connect", "lock = threading.Lock()\nn = 1"),
+        step("use", "kind = type(lock).__name__"),
+    ]
 
     def test_it_does_not_fail_the_step_and_says_why(self, kernel):
         k = kernel()
@@ -257,7 +262,7 @@ class TestWhatCannotBeSaved:
         second = kernel()
         for cell in self.CELLS[:2]:
             second.run(cell)
-        assert second.value("lock.locked()") == "False"
+        assert second.run("lock.locked()").text.endswith("False")
         assert ran(tmp_path) == ["connect", "connect"]
 
 
@@ -270,7 +275,9 @@ class TestRetries:
         assert result.status == "ok", result.text
         assert result.error is None
         assert k.value("value") == "'there'"
-        outcomes = k.value("[r[0] for r in __import__('wfkernel').open_store().query('SELECT outcome FROM attempts')[1]]")
+        outcomes = k.value(
+            "[r[0] for r in __import__('wfkernel').open_store().query('SELECT outcome FROM attempts')[1]]"
+        )
         assert outcomes == "['failed', 'failed', 'success']"
 
     def test_gives_up_after_the_last(self, kernel, tmp_path):

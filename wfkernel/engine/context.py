@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["StepContext", "current_step", "progress", "running", "suspend", "track", "write"]
+__all__ = ["StepContext", "current_step", "enter", "leave", "progress", "running", "suspend", "track", "write"]
 
 PROGRESS_SECONDS: Final = 0.1
 """At most one progress event per step in this time; the last one always counts."""
@@ -44,6 +44,16 @@ class StepContext(Protocol):
 
 _current: contextvars.ContextVar[StepContext | None] = contextvars.ContextVar("wfkernel_step", default=None)
 _foreground: list[StepContext] = []
+
+
+def enter(step: StepContext) -> contextvars.Token[StepContext | None]:
+    """Make `step` the current step of this context only, until `leave`. For steps that run side by side."""
+    return _current.set(step)
+
+
+def leave(token: contextvars.Token[StepContext | None]) -> None:
+    """Undo `enter`."""
+    _current.reset(token)
 
 
 @contextmanager

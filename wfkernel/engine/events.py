@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Event", "decode_events", "encode_events"]
+__all__ = ["Event", "decode_events", "encode_events", "to_json"]
 
 RUN_START: Final = "run.start"
 """A run begins: workflow, notebook, parameters, mode."""
@@ -26,6 +26,30 @@ RUN_RESUME: Final = "run.resume"
 RUN_SUSPENDED: Final = "run.suspended"
 RUN_FINISH: Final = "run.finish"
 """The run ended; payload `status` is success, failed or canceled."""
+
+RUN_WAITING: Final = "run.waiting"
+"""Nothing runs until `wake_at`, seconds since the epoch."""
+RUN_CONTINUE: Final = "run.continue"
+"""A waiting or paused run goes on."""
+RUN_PAUSED: Final = "run.paused"
+"""One step was asked for and one was executed."""
+RUN_CANCEL: Final = "run.cancel"
+"""The run was told to stop; `run.finish` follows when it has."""
+RUN_COMPENSATING: Final = "run.compensating"
+"""The run failed with `error`; what its finished steps did is being undone."""
+RUN_TRAVEL: Final = "run.travel"
+"""The run goes back to a step: `dropped` are forgotten, `given` results take the place of recorded ones."""
+RUN_DRIFT: Final = "run.drift"
+"""The definition differs from the one the run's steps were executed with; `changes` says where."""
+RUN_ROLLBACK: Final = "run.rollback"
+"""The run's state is again what it was after step `to`."""
+BRANCH_SELECTED: Final = "branch.selected"
+"""Which arms of a branch run; `problems` are the conditions that raised."""
+PARALLEL_JOINED: Final = "parallel.joined"
+"""All arms have ended well; `arms` tells how each did."""
+STATE_CONFLICT: Final = "state.conflict"
+"""Arms that ran at the same time set a state key to different values."""
+HOOK_FAILED: Final = "hook.failed"
 
 STEP_PLANNED: Final = "step.planned"
 """The steps known so far, in their order, with what each reads and binds."""
@@ -42,6 +66,18 @@ STEP_RESUMED: Final = "step.resumed"
 STEP_ANSWER_REFUSED: Final = "step.answer_refused"
 STEP_RESTORED: Final = "step.restored"
 """The step was not executed: its values came back from the store."""
+STEP_CUSTOM: Final = "step.custom"
+"""An event of the step's own: payload is what `writer.custom` was given."""
+STEP_WAITING: Final = "step.waiting"
+"""A sleep until `wake_at`, seconds since the epoch."""
+STEP_ITERATION: Final = "step.iteration"
+"""A loop decided after iteration `iteration` whether it goes on `again`."""
+STEP_DIED: Final = "step.died"
+"""The process executing the step died; it is not the step that failed."""
+STEP_COMPENSATING: Final = "step.compensating"
+STEP_COMPENSATED: Final = "step.compensated"
+STREAM_METRICS: Final = "stream.metrics"
+"""How many items a streaming step has passed on, how many a second, and how many wait to be taken."""
 STEP_RESULT: Final = "step.result"
 """The step ended; payload `status` is success or failed."""
 
@@ -59,12 +95,18 @@ class Event:
     payload: dict[str, Any] = field(default_factory=dict)
 
 
+def to_json(document: Any) -> str:
+    """Compact JSON text. A lone surrogate, which no UTF-8 file and no database takes, becomes ``?``."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def encode_events(events: list[Event]) -> bytes:
     """Events as one JSON array of arrays (UTF-8); `decode_events` reads it back."""
     rows = [[e.run_id, e.seq, e.ts, e.type, e.path, e.attempt, e.payload] for e in events]
-    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def decode_events(data: bytes) -> list[Event]:
     """Inverse of `encode_events`."""
-    return [Event(*row) for row in json.loads(data.decode("utf-8", "surrogatepass"))]
+    return [Event(*row) for row in json.loads(data)]

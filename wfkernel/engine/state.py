@@ -18,7 +18,9 @@ from wfkernel.engine.events import Event
 __all__ = ["RunState", "RunStatus", "StepState", "StepStatus", "Suspension", "fold"]
 
 RunStatus = Literal["pending", "running", "waiting", "suspended", "paused", "success", "failed", "tripwire", "canceled"]
-StepStatus = Literal["pending", "running", "suspended", "success", "failed", "canceled"]
+StepStatus = Literal["pending", "running", "waiting", "suspended", "success", "failed", "canceled"]
+
+_NO_INPUTS: Final[dict[str, dict[str, Any]]] = {}
 
 LOG_LINES: Final = 500
 """How many of a step's last output lines the state keeps; the events keep all."""
@@ -34,6 +36,8 @@ class Suspension:
     payload: Any = None
     problems: list[list[str]] = field(default_factory=list)
     """(path, message) pairs of the last refused answer."""
+    labels: list[str] = field(default_factory=list)
+    """Names the suspension can be resumed by."""
 
 
 @dataclass(slots=True)
@@ -60,6 +64,19 @@ class StepState:
     suspension: Suspension | None = None
     answers: list[Any] = field(default_factory=list)
     progress: dict[str, Any] | None = None
+    iteration: int = 0
+    """Which iteration of a loop the rest is about; 0 outside loops."""
+    input: Any = None
+    output: Any = None
+    """Value of a finished step, as the engine's events carry it (see `wfkernel.engine.values`)."""
+    changes: dict[str, Any] | None = None
+    """What the step set in the run's state, over all its iterations and suspensions."""
+    done_seq: int = 0
+    wake_at: float | None = None
+    suspend_payload: Any = None
+    """What the step said when it last suspended; kept for the attempt that has the answer."""
+    suspended_at: float | None = None
+    resumed_at: float | None = None
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
 
 
@@ -80,6 +97,24 @@ class RunState:
     started_at: float | None = None
     ended_at: float | None = None
     error: dict[str, Any] | None = None
+    input: Any = None
+    initial: Any = None
+    """The state the run began with."""
+    result: Any = None
+    session: str = ""
+    resource: str = ""
+    wake_at: float | None = None
+    decisions: dict[str, Any] = field(default_factory=dict)
+    """What branches, joins and loops decided, so that nothing is decided twice."""
+    children: dict[str, list[str]] = field(default_factory=dict)
+    compensable: list[tuple[str, Any, Any]] = field(default_factory=list)
+    """(path, input, output) of what can be undone, in order of completion."""
+    compensated: int = 0
+    """How many of them, from the end, are undone."""
+    failure: dict[str, Any] | None = None
+    """The error that is being compensated for."""
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    """(path, digest of the code) of the steps a durable function called, in order."""
     steps: dict[str, StepState] = field(default_factory=dict)
     """In plan order: the order of the notebook's cells where it is known, else of first execution."""
     seq: int = 0
@@ -89,7 +124,21 @@ class RunState:
         found = self.steps.get(path)
         if found is None:
             found = self.steps[path] = StepState(path)
+            parent = parent_path(path)
+            if parent:
+                self.children.setdefault(parent, []).append(path)
         return found
+
+    def forget(self, path: str) -> None:
+        """Drop everything known about a step and what is inside it."""
+        self.forget_inside(path)
+        self.steps.pop(path, None)
+        self.decisions.pop(path, None)
+
+    def forget_inside(self, path: str) -> None:
+        """Drop what is known about the steps inside `path`."""
+        for child in self.children.pop(path, ()):
+            self.forget(child)
 
     @property
     def suspended_steps(self) -> list[StepState]:
@@ -101,6 +150,13 @@ class RunState:
         handler = _HANDLERS.get(event.type)
         if handler is not None:
             handler(self, event, event.payload)
+
+
+def parent_path(path: str) -> str:
+    """The path a step is inside of: ``a`` for ``a.b`` and for ``a[3]``, nothing for ``a``."""
+    if path.endswith("]"):
+        return path[: path.rindex("[")]
+    return path.rpartition(".")[0]
 
 
 def fold(events: Iterable[Event]) -> RunState:
@@ -116,6 +172,12 @@ def fold(events: Iterable[Event]) -> RunState:
 
 
 def _run_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    if state.started_at is not None:  # started again after it ended: nothing of the former life counts
+        fresh = RunState(state.run_id, seq=state.seq)
+        for name in RunState.__slots__:
+            setattr(state, name, getattr(fresh, name))
+    state.input, state.initial = payload.get("input"), payload.get("state")
+    state.session, state.resource = payload.get("session", ""), payload.get("resource", "")
     state.status = payload["status"]
     state.started_at = event.ts
     state.workflow = payload.get("workflow", "")
@@ -155,6 +217,68 @@ def _run_finish(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.status = payload["status"]
     state.ended_at = event.ts
     state.error = payload.get("error")
+    state.result = payload.get("result")
+
+
+def _run_status(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    state.status = payload["status"]
+    state.wake_at = payload.get("wake_at")
+    state.owner = payload.get("owner", state.owner)
+
+
+def _run_compensating(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    state.failure = payload["error"]
+    state.compensated = 0
+
+
+def _run_travel(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    state.status = payload["status"]
+    state.owner = payload.get("owner", state.owner)
+    state.ended_at = state.error = state.failure = state.result = state.wake_at = None
+    for path in payload["dropped"]:
+        state.forget(path)
+    for path in payload.get("undecided", ()):
+        state.decisions.pop(path, None)
+    for path in payload.get("reopened", ()):
+        step = state.step(path)
+        step.status, step.error, step.ended_at = "pending", None, None
+    for path, output in payload.get("given", {}).items():
+        step = state.step(path)
+        step.status, step.output, step.error, step.done_seq = "success", output, None, event.seq
+    if payload.get("state") is not None:
+        state.initial = payload["state"]
+        for step in state.steps.values():
+            step.changes = None
+    kept = {path for path, step in state.steps.items() if step.status == "success"}
+    state.compensable = [entry for entry in state.compensable if entry[0] in kept]
+
+
+def _run_rollback(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    state.initial = payload["state"]
+    for step in state.steps.values():
+        step.changes = None
+
+
+def _decision(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    state.decisions[event.path] = payload["arms"]
+
+
+def _step_iteration(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    state.decisions[event.path] = [payload["iteration"], payload["again"]]
+
+
+def _step_waiting(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    step = state.step(event.path)
+    step.status, step.wake_at, step.input = "waiting", payload["wake_at"], payload.get("input")
+    step.started_at = step.started_at or event.ts
+
+
+def _step_died(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    state.step(event.path).error = payload["error"]
+
+
+def _step_compensated(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    state.compensated += 1
 
 
 def _step_planned(state: RunState, event: Event, payload: dict[str, Any]) -> None:
@@ -170,9 +294,16 @@ def _step_planned(state: RunState, event: Event, payload: dict[str, Any]) -> Non
 
 def _step_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     step = state.step(event.path)
-    if payload["code"] != step.code or payload["inputs"] != step.inputs:
+    code, inputs = payload.get("code", ""), payload.get("inputs", _NO_INPUTS)
+    iteration = payload.get("iteration", 0)
+    if iteration != step.iteration:  # an answer was given for one iteration, and so was everything inside it
+        step.iteration = iteration
+        step.answers = []
+        state.forget_inside(event.path)
+    elif code != step.code or inputs != step.inputs:
         step.answers = []  # an answer was given for this code and these numbers, not for others
-    step.code, step.inputs = payload["code"], payload["inputs"]
+    step.code, step.inputs = code, inputs
+    step.input, step.output = payload.get("input"), None
     step.reads, step.binds = payload.get("reads", step.reads), payload.get("binds", step.binds)
     step.status, step.attempt = "running", event.attempt
     step.executions += 1
@@ -183,7 +314,8 @@ def _step_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
 
 
 def _step_output(state: RunState, event: Event, payload: dict[str, Any]) -> None:
-    state.step(event.path).log.append(payload["text"])
+    text = payload.get("text")
+    state.step(event.path).log.append(str(payload["output"]) if text is None else text)
 
 
 def _step_progress(state: RunState, event: Event, payload: dict[str, Any]) -> None:
@@ -199,6 +331,11 @@ def _step_suspended(state: RunState, event: Event, payload: dict[str, Any]) -> N
     step.status = "suspended"
     step.ended_at = event.ts
     step.suspension = Suspension(payload["index"], payload["message"], payload["schema"], payload.get("payload"))
+    step.suspension.labels = payload.get("labels", [])
+    step.suspended_at, step.resumed_at = event.ts, None
+    step.suspend_payload = payload.get("payload")
+    if payload.get("state") is not None:
+        step.changes = payload["state"]
     del step.answers[payload["index"] :]
 
 
@@ -207,6 +344,7 @@ def _step_resumed(state: RunState, event: Event, payload: dict[str, Any]) -> Non
     del step.answers[payload["index"] :]
     step.answers.append(payload["data"])
     step.status = "pending"
+    step.resumed_at = event.ts
     step.suspension = None
 
 
@@ -228,7 +366,13 @@ def _step_result(state: RunState, event: Event, payload: dict[str, Any]) -> None
     step.ended_at, step.duration = event.ts, payload.get("duration")
     step.error = payload.get("error")
     if step.status == "success":
-        step.done = {"code": step.code, "inputs": step.inputs, "outputs": payload["outputs"]}
+        step.done = {"code": step.code, "inputs": step.inputs, "outputs": payload.get("outputs", [])}
+        step.output = payload.get("output")
+        if (changes := payload.get("state")) is not None:
+            step.changes = {**step.changes, **changes} if step.changes else changes
+        step.done_seq = event.seq
+        if payload.get("compensate"):
+            state.compensable.append((event.path, step.input, step.output))
 
 
 _HANDLERS: Final = {
@@ -238,6 +382,19 @@ _HANDLERS: Final = {
     ev.RUN_RESUME: _run_resume,
     ev.RUN_SUSPENDED: _run_suspended,
     ev.RUN_FINISH: _run_finish,
+    ev.RUN_WAITING: _run_status,
+    ev.RUN_CONTINUE: _run_status,
+    ev.RUN_PAUSED: _run_status,
+    ev.RUN_CANCEL: _run_status,
+    ev.RUN_COMPENSATING: _run_compensating,
+    ev.RUN_TRAVEL: _run_travel,
+    ev.RUN_ROLLBACK: _run_rollback,
+    ev.BRANCH_SELECTED: _decision,
+    ev.PARALLEL_JOINED: _decision,
+    ev.STEP_ITERATION: _step_iteration,
+    ev.STEP_WAITING: _step_waiting,
+    ev.STEP_DIED: _step_died,
+    ev.STEP_COMPENSATED: _step_compensated,
     ev.STEP_PLANNED: _step_planned,
     ev.STEP_START: _step_start,
     ev.STEP_OUTPUT: _step_output,

@@ -1,11 +1,12 @@
 // A form for the JSON schema of a pydantic model, made of native controls.
 //
-// `buildForm(schema)` gives {node, read, show, focusProblem}. `read()` returns {data, problems}: the answer as JSON, and what
-// could not even be written down as JSON. Everything else is judged by pydantic in the kernel; `show(problems)` puts
-// its [path, message] pairs beside the fields.
+// `buildForm(schema)` gives {node, read, show, focusProblem}. `read()` returns {data, problems}: the answer as JSON,
+// and what could not even be written down as JSON. Everything else is judged by pydantic in the kernel;
+// `show(problems)` puts its [path, message] pairs beside the fields.
 //
 // A field is {node, read(problems, path), find(path), complain(text), rename(label)}. Containers hold fields and pass
 // the calls on. `read` returns OMIT for a field left empty, so that pydantic applies a default or says "required".
+// `find` takes the path as a list and returns the field it leads to and what of the path is left there.
 
 const OMIT = Symbol("omit");
 let serial = 0;
@@ -21,6 +22,9 @@ function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+const star = (required) =>
+  required ? el("span", { class: "wf-required", "aria-hidden": "true", title: "required" }, " *") : "";
+const joined = (...parts) => parts.filter(Boolean).join(" · ");
 const sentence = (name) => name.charAt(0).toUpperCase() + name.slice(1).replaceAll("_", " ");
 
 /** The schema with references followed and Optional[X] turned into X with `nullable`. */
@@ -59,8 +63,8 @@ function boundsOf(s) {
   const least = s.minLength ?? s.minItems;
   const most = s.maxLength ?? s.maxItems;
   const unit = s.type === "array" ? "entries" : "characters";
-  if (least || most !== undefined)
-    parts.push(least ? `${least}${most === undefined ? " or more" : ` to ${most}`} ${unit}` : `at most ${most} ${unit}`);
+  if (least) parts.push(`${least}${most === undefined ? " or more" : ` to ${most}`} ${unit}`);
+  else if (most !== undefined) parts.push(`at most ${most} ${unit}`);
   return parts.join(", ");
 }
 
@@ -74,22 +78,24 @@ function makeField(schema, ctx) {
   if ("const" in s && !s.nullable) return constant(spec);
   if ("const" in s) return choice(spec, [[s.const, String(s.const)]]);
   if (s.enum) return choice(spec, s.enum.map((v) => [v, v === null ? "none" : String(v)]));
-  if (s.type === "boolean") return s.nullable ? choice(spec, [[true, "yes"], [false, "no"]]) : checkbox(spec);
+  if (s.type === "boolean" && s.nullable) return choice(spec, [[true, "yes"], [false, "no"]]);
+  if (s.type === "boolean") return checkbox(spec);
   if (s.type === "integer" || s.type === "number") return number(spec);
   if (s.type === "string") return s.format === "date-time" ? datetime(spec) : text(spec);
-  if (s.type === "object" && s.properties) return s.nullable ? optional(spec) : group(spec);
+  // A model left out: null, or what a default factory in the kernel makes, which the schema does not tell.
+  const made = !ctx.required && value === undefined && s.required?.length;
+  if (s.type === "object" && s.properties) return s.nullable || made ? optional(spec) : group(spec);
   if (s.type === "array" && s.items && !s.prefixItems) return list(spec);
   return json(spec);
 }
 
 /** Label, control, hint and error, tied together by ids. */
-function leaf({ s, label, required }, input, read, ...beside) {
+function leaf({ s, label, required, row }, input, read, ...beside) {
   const id = `wf-field-${++serial}`;
   const name = el("span", {}, label);
-  const mark = required ? el("span", { class: "wf-required", title: "required" }, " *") : "";
-  const hint = el("p", { class: "wf-hint", id: `${id}-hint` }, [s.description, boundsOf(s)].filter(Boolean).join(" · "));
+  const hint = el("p", { class: "wf-hint", id: `${id}-hint` }, joined(s.description, boundsOf(s)));
   const error = el("p", { class: "wf-problem", id: `${id}-error`, role: "alert" });
-  const title = el("label", { for: id }, name, mark);
+  const title = el("label", { for: id }, name, star(required && !row));
   input.id = id;
   input.setAttribute("aria-describedby", `${hint.id} ${error.id}`);
   if (required) input.setAttribute("aria-required", "true");
@@ -99,7 +105,7 @@ function leaf({ s, label, required }, input, read, ...beside) {
   };
   input.addEventListener("input", () => complain(""));
   const line = beside.length ? el("div", { class: "wf-beside" }, input, ...beside) : input;
-  const node = el("div", { class: `wf-field wf-${input.type ?? "output"}` }, title, line, hint, error);
+  const node = el("div", { class: `wf-field wf-is-${input.type}` }, title, line, hint, error);
   const field = { node, read, complain, rename: (text) => (name.textContent = text) };
   field.find = (path) => [field, path];
   return field;
@@ -112,9 +118,9 @@ function text(spec) {
   const types = { password: "password", date: "date", time: "time", email: "email", uri: "url" };
   const type = s.writeOnly ? "password" : types[s.format] ?? "text";
   const long = /^(multi-?line|textarea)$/.test(s.format ?? "") || String(value ?? "").includes("\n");
-  const input = long
-    ? el("textarea", { rows: 3 })
-    : el("input", { type, step: type === "time" && "any", autocomplete: type === "password" ? "new-password" : "off" });
+  const autocomplete = type === "password" ? "new-password" : "off";
+  const step = type === "time" && "any";
+  const input = long ? el("textarea", { rows: 3 }) : el("input", { type, step, autocomplete });
   if (s.format === "duration") input.placeholder = "PT1H30M";
   // The default of a secret is a row of stars: leaving the field empty keeps what the stars stand for.
   input.value = s.writeOnly ? "" : value ?? "";
@@ -132,8 +138,8 @@ function text(spec) {
 // and pydantic says what is wrong with it. Digits beyond what a double holds travel as text.
 function number(spec) {
   const { s, value } = spec;
-  const input = el("input", { type: "text", inputmode: s.type === "integer" ? "numeric" : "decimal", autocomplete: "off" });
-  input.classList.add("wf-number");
+  const inputmode = s.type === "integer" ? "numeric" : "decimal";
+  const input = el("input", { type: "text", class: "wf-number", inputmode, autocomplete: "off" });
   input.value = value ?? "";
   return leaf(spec, input, () => {
     const given = input.value.trim();
@@ -192,10 +198,9 @@ function datetime(spec) {
 
 function json(spec) {
   const { s, value } = spec;
-  const input = el("textarea", { rows: 2, spellcheck: "false" });
-  input.classList.add("wf-json");
+  const input = el("textarea", { rows: 2, class: "wf-json", spellcheck: "false" });
   input.value = value === undefined || value === null ? "" : JSON.stringify(value, null, 1);
-  const described = { ...s, description: s.description ? `${s.description} · JSON` : "JSON" };
+  const described = { ...s, description: joined(s.description, "JSON") };
   const field = leaf({ ...spec, s: described }, input, (problems, path) => {
     if (input.value.trim() === "") return emptied(s);
     try {
@@ -214,11 +219,11 @@ function json(spec) {
 }
 
 /** A frame with a title around other fields; the common part of the containers. */
-function frame({ s, label, required }, className) {
+function frame({ s, label, required, row }, className) {
   const name = el("span", {}, label);
   const id = `wf-field-${++serial}`;
-  const legend = el("legend", {}, name, required ? el("span", { class: "wf-required", title: "required" }, " *") : "");
-  const hint = el("p", { class: "wf-hint", id }, [s.description, s.type === "array" && boundsOf(s)].filter(Boolean).join(" · "));
+  const legend = el("legend", {}, name, star(required && !row));
+  const hint = el("p", { class: "wf-hint", id }, joined(s.description, s.type === "array" && boundsOf(s)));
   const error = el("p", { class: "wf-problem", role: "alert", tabindex: -1 });
   const body = el("div", { class: "wf-body" });
   const node = el("fieldset", { class: className, "aria-describedby": id }, legend, hint, error, body);
@@ -235,7 +240,8 @@ function group(spec) {
   const fields = {};
   for (const [name, schema] of Object.entries(s.properties)) {
     const required = s.required?.includes(name) ?? false;
-    fields[name] = makeField(schema, { root, required, label: schema.title ?? sentence(name), value: value?.[name] });
+    const label = schema.title ?? sentence(name);
+    fields[name] = makeField(schema, { root, required, label, value: value?.[name] });
     field.body.append(fields[name].node);
   }
   field.read = (problems, path) => {
@@ -246,12 +252,11 @@ function group(spec) {
     }
     return data;
   };
-  field.find = ([first, ...rest]) =>
-    first !== undefined && Object.hasOwn(fields, first) ? fields[first].find(rest) : [field, first === undefined ? [] : [first, ...rest]];
+  field.find = (path) => (Object.hasOwn(fields, path[0] ?? "") ? fields[path[0]].find(path.slice(1)) : [field, path]);
   return field;
 }
 
-/** Optional[Model]: nothing until it is added. Built on demand, since a model may hold itself. */
+/** A model that may be left out: nothing until it is added. Built on demand, since a model may hold itself. */
 function optional(spec) {
   const field = frame({ ...spec, s: {} }, "wf-optional");
   let inner = null;
@@ -267,18 +272,18 @@ function optional(spec) {
   };
   field.node.append(button);
   set(spec.value !== undefined && spec.value !== null, false);
-  field.read = (problems, path) => (inner ? inner.read(problems, path) : null);
+  field.read = (problems, path) => (inner ? inner.read(problems, path) : spec.s.nullable ? null : OMIT);
   field.find = (path) => (inner && path.length ? inner.find(path) : [field, path]);
   return field;
 }
 
 function list(spec) {
-  const { s, root, value, label } = spec;
+  const { s, root, value, label, required } = spec;
   const field = frame(spec, "wf-list");
   const rows = [];
   const item = resolve(s.items, root);
   const add = (initial, byPerson) => {
-    const row = makeField(s.items, { root, label: "", required: false, value: initial });
+    const row = makeField(s.items, { root, label: "", required: true, row: true, value: initial });
     const remove = el("button", { type: "button", class: "wf-small", onclick: () => drop(row) }, "Remove");
     row.shell = el("div", { class: item.properties ? "wf-row wf-tall" : "wf-row" }, row.node, remove);
     row.button = remove;
@@ -306,11 +311,12 @@ function list(spec) {
   const initial = Array.isArray(value) ? value : Array(s.minItems ?? 0).fill(undefined);
   for (const each of initial) add(each, false);
   field.read = (problems, path) => {
+    if (!rows.length && value === undefined && !required) return OMIT;
     if (!rows.length && s.nullable && !Array.isArray(s.default)) return null;
     const values = rows.map((row, i) => row.read(problems, path ? `${path}.${i}` : `${i}`));
     return values.map((got) => (got === OMIT ? (item.type === "string" && !item.format ? "" : null) : got));
   };
-  field.find = ([first, ...rest]) => (rows[first] ? rows[first].find(rest) : [field, first === undefined ? [] : [first, ...rest]]);
+  field.find = (path) => (rows[path[0]] ? rows[path[0]].find(path.slice(1)) : [field, path]);
   return field;
 }
 
@@ -321,7 +327,7 @@ function buildForm(schema) {
   const label = bare ? "Answer" : schema.title ?? "Answer";
   // Without a model any JSON will do, and nothing is an answer too.
   const asked = bare ? { nullable: true, description: "any JSON; may stay empty" } : schema;
-  const field = makeField(asked, { root: schema, label, required: false });
+  const field = makeField(asked, { root: schema, label, required: !bare });
   field.node.classList.add("wf-root");
   let refused = new Map();
   return {

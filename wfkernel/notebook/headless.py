@@ -197,8 +197,8 @@ def _execute(
     source: Path, target: Path, parameters: dict[str, Any], *, progress: bool, run_id: str, cwd: str | None = None
 ) -> RunState:
     import papermill
-    from papermill.exceptions import PapermillExecutionError
     from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
 
     from wfkernel.store.store import open_store
 

@@ -7,7 +7,7 @@ import ast
 import json
 import shlex
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.display import display
@@ -16,7 +16,7 @@ from wfkernel.errors import DefinitionError, RunNotFound
 from wfkernel.notebook import frontend
 from wfkernel.notebook.runlist import render_runs_html, render_runs_text
 from wfkernel.notebook.view import render_html, render_text, view_of
-from wfkernel.plan.cell import step_parser, to_python
+from wfkernel.plan.cell import OneLineParser, step_parser, to_python
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -26,14 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["WorkflowMagics"]
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise DefinitionError(f"%workflow: {message}. {self.format_usage().strip()}")
-
-
 def workflow_parser() -> argparse.ArgumentParser:
     """The parser of the ``%workflow`` line."""
-    parser = _Parser(prog="%workflow", add_help=False, allow_abbrev=False)
+    parser = OneLineParser(prog="%workflow", add_help=False, allow_abbrev=False)
     actions = parser.add_subparsers(
         dest="action", metavar="new | show [RUN] | list | resume [--data JSON] [--step NAME]"
     )

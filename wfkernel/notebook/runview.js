@@ -22,7 +22,8 @@ function seconds(value) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
-const listed = (object) => Object.entries(object).map(([k, v]) => `${k} = ${JSON.stringify(v)}`).join(", ");
+const given = ({ run_id, params }) =>
+  [`run ${run_id}`, ...Object.entries(params).map(([k, v]) => `${k} = ${JSON.stringify(v)}`)].join(" · ");
 
 /** Send a command to the kernel; resolves to its reply, however long a busy kernel takes. */
 function ask(model, command) {
@@ -71,9 +72,9 @@ function question(suspension, submit) {
   const node = el("form", { class: "wf-question", novalidate: true }, inputs, general);
   const { message, payload } = suspension;
   if (payload !== null) {
-    const flat = typeof payload === "object" && !Array.isArray(payload) && Object.values(payload).every((v) => typeof v !== "object");
+    const flat = payload.constructor === Object && Object.values(payload).every((v) => typeof v !== "object");
     const rows = flat && Object.entries(payload).flatMap(([k, v]) => [el("dt", {}, k), el("dd", {}, String(v))]);
-    node.prepend(rows ? el("dl", {}, ...rows) : el("pre", {}, JSON.stringify(payload, null, 2)));
+    node.prepend(flat ? el("dl", {}, ...rows) : el("pre", {}, JSON.stringify(payload, null, 2)));
   }
   if (message) node.prepend(el("p", { class: "wf-message" }, message));
   let refused = "";
@@ -129,7 +130,7 @@ function stepRow(model, el_, path) {
   const answer = async (data) => {
     const reply = await ask(model, { op: "resume", step: path, data });
     if (!reply.ok) return reply;
-    say(note, reply.message || "The answer is saved.");
+    say(note, reply.message || "The answer is saved. The step goes on when its cell runs.");
     if (!runCellsFrom(model, el_, reply.cell_id || model.get("cell_id"))) {
       const went = await ask(model, { op: "continue", step: path });
       say(note, went.message || (went.problems ?? []).map(([, problem]) => problem).join("; "));
@@ -185,7 +186,8 @@ function render({ model, el: el_ }) {
   const head = el("header", {}, el("div", { class: "wf-line" }, icon, name, status, time), params, error);
   const steps = el("ol");
   // Keys typed here are not the notebook's shortcuts.
-  const root = el("section", { class: "wf-run", "aria-label": "workflow run", "data-lm-suppress-shortcuts": "true" }, head, steps);
+  const root = el("section", { class: "wf-run", "aria-label": "workflow run" }, head, steps);
+  root.dataset.lmSuppressShortcuts = "true";
   el_.append(root);
   const rows = new Map();
   let received = 0;
@@ -194,15 +196,15 @@ function render({ model, el: el_ }) {
     const view = model.get("view");
     const focus = model.get("focus");
     const elapsed = (performance.now() - received) / 1000;
-    const all = view.steps ?? [];
+    const all = view.steps;
     head.hidden = !!focus;
     head.dataset.status = view.status;
-    say(icon, ICONS[view.status] ?? "");
-    say(name, view.workflow ?? "");
+    say(icon, ICONS[view.status]);
+    say(name, view.workflow);
     const done = all.filter((step) => step.status === "success").length;
-    say(status, view.status ? `${view.status}, ${done} of ${all.length} steps done` : "");
+    say(status, `${view.status}, ${done} of ${all.length} steps done`);
     say(time, seconds(view.duration == null ? null : view.duration + (view.status === "running" ? elapsed : 0)));
-    say(params, listed(view.params ?? {}));
+    say(params, given(view));
     const told = all.some((step) => step.error);
     say(error, view.error && !told ? `${view.error.type}: ${view.error.message}` : "");
     const wanted = all.filter((step) => !focus || step.path === focus);

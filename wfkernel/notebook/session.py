@@ -12,7 +12,6 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine import events as ev
@@ -43,6 +42,10 @@ PARENT_VARIABLE: Final = "WFKERNEL_PARENT"
 def new_run_id() -> str:
     """A fresh run id: sorts by time, short enough to type."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+Records = dict[str, tuple[str, dict[str, Any]]]
+"""name -> (the step that saved it, the record of the value)."""
 
 
 @dataclass(slots=True)
@@ -235,8 +238,8 @@ class Session:
         run.plan(
             [{"path": s.name, "reads": sorted(s.names.reads), "binds": sorted(s.names.binds)} for s in self.steps()]
         )
-        self._provide(step)
-        inputs, superseded = self._inputs(step)
+        stored = self._missing(step)
+        inputs, superseded = self._inputs(step, stored)
         state = run.state.step(step.name)
         if not step.options.always and run.decide(step.name, step.code, inputs) == "restore":
             assert state.done is not None
@@ -247,16 +250,15 @@ class Session:
             else:
                 line = StepLine(self, step.name)
                 return self._instead(CellRestore(self, step, values, line, begun), "restore")
-        for name, (source, record) in superseded.items():
-            values = decode_names([record], self.store.blobs)
-            self.namespace.bind(name, values[name], source, record["digest"])
+        for name, (source, record) in {**stored, **superseded}.items():
+            self._fetch(name, source, record)
         step_run = run.begin(step.name, step.code, inputs, step.names.reads, step.names.binds)
         known = self.cells[step.name]
         known.run = step_run
         execution = CellExecution(self, step, step_run, StepLine(self, step.name))
         return wrap(known.body, self._activate(execution), self.shell.ast_node_interactivity)
 
-    def _inputs(self, step: CellStep) -> tuple[Inputs, dict[str, tuple[str, dict[str, Any]]]]:
+    def _inputs(self, step: CellStep, stored: Records) -> tuple[Inputs, Records]:
         """The digest and origin of everything the step reads, and which values must be put back before it runs.
 
         A step reads what the steps above it bound. When the namespace holds a later version of a name (the step itself
@@ -266,8 +268,12 @@ class Session:
         order = {s.name: position for position, s in enumerate(self.steps())}
         here = order.get(step.name, len(order))
         inputs: Inputs = {}
-        superseded: dict[str, tuple[str, dict[str, Any]]] = {}
+        superseded: Records = {}
         for name in sorted(step.names.reads):
+            if name in stored:
+                source, record = stored[name]
+                inputs[name] = {"digest": record["digest"], "from": source}
+                continue
             if name not in self.namespace:
                 continue
             producer = self.namespace.producer(name)
@@ -297,15 +303,16 @@ class Session:
 
     # -- names that are not there ------------------------------------------------------------------------------------
 
-    def _provide(self, step: CellStep) -> None:
-        """Get what the step reads and the namespace lacks from finished steps, or say what it waits for.
+    def _missing(self, step: CellStep) -> Records:
+        """The saved values, of finished steps above, of what the step reads and the namespace lacks.
 
-        Raises `StepWaiting` naming the steps, or `DefinitionError` for a name nothing binds.
+        Raises `StepWaiting` naming the steps it has to wait for, or `DefinitionError` for a name nothing binds.
         """
-        waits: list[str] = []
+        stored: Records = {}
         missing = [name for name in sorted(step.names.reads) if name not in self.namespace]
         if not missing:
-            return
+            return stored
+        waits: list[str] = []
         known = self.outline()
         steps = self.steps()
         place = next((i for i, s in enumerate(steps) if s.name == step.name), len(steps))
@@ -314,21 +321,27 @@ class Session:
             if not binders and (later := [s for s in steps[place + 1 :] if name in s.names.binds]):
                 self._refuse_later(step, name, later[0], steps)
             if binders:
-                reason = self._supply(name, binders[-1])
-                if reason:
-                    waits.append(reason)
+                binder = binders[-1]
+                state = self.run.state.step(binder.name)
+                if state.status != "success" or state.done is None or state.done["code"] != binder.code:
+                    waits.append(f"step '{binder.name}' ({_status_for_people(state)}), which binds '{name}'")
+                    continue
+                # Without a record the step binds the name only sometimes, and not this time.
+                record = next((r for r in state.done["outputs"] if r["name"] == name), None)
+                if record is not None:
+                    stored[name] = binder.name, record
             elif name in step.names.needs:
                 if known and name in known.plain:
-                    waits.append(
-                        f"cell {known.plain[name][0] + 1}, which binds '{name}' and has not run in this kernel"
-                    )
+                    cell = known.plain[name][0] + 1
+                    waits.append(f"cell {cell}, which binds '{name}' and has not run in this kernel")
                 elif not (known and known.opaque):
                     raise DefinitionError(
-                        f"step '{step.name}' reads '{name}', which no step or cell defines: define it above, or list what "
-                        "the step reads with --in"
+                        f"step '{step.name}' reads '{name}', which no step or cell defines: define it above, or list "
+                        "what the step reads with --in"
                     )
         if waits:
             raise StepWaiting(step.name, list(dict.fromkeys(waits)))
+        return stored
 
     @staticmethod
     def _refuse_later(step: CellStep, name: str, later: CellStep, steps: list[CellStep]) -> None:
@@ -342,33 +355,31 @@ class Session:
                 f"step '{step.name}' reads '{name}', which is bound only further down, by {later.label}: move that cell up"
             )
 
-    def _supply(self, name: str, binder: CellStep) -> str:
-        """Put the value of `name` from the finished step `binder` in place. Returns why not, or ""."""
-        state = self.run.state.step(binder.name)
-        if state.status != "success" or state.done is None or state.done["code"] != binder.code:
-            return f"step '{binder.name}' ({_status_for_people(state)}), which binds '{name}'"
-        record = next((r for r in state.done["outputs"] if r["name"] == name), None)
-        if record is None:
-            return ""  # bound only sometimes, and not this time
+    def _fetch(self, name: str, source: str, record: dict[str, Any]) -> None:
+        """Put the value of `name` from the finished step `source` in place; execute that step if it was not saved."""
         if record.get("why"):
-            return self._run_again(binder.name, name, record["why"])
+            if name not in self.namespace:  # an earlier name of the same step may have brought it back
+                self._run_again(source, name, record["why"])
+            return
         values = decode_names([record], self.store.blobs)
-        self.namespace.bind(name, values[name], binder.name, record["digest"])
-        return ""
+        self.namespace.bind(name, values[name], source, record["digest"])
 
-    def _run_again(self, path: str, name: str, why: str) -> str:
-        """Execute a finished step once more because one of its values could not be saved. Returns why not, or ""."""
+    def _run_again(self, path: str, name: str, why: str) -> None:
+        """Execute a finished step once more because its value of `name` could not be saved."""
         cell = self.cells.get(path)
         if cell is None or cell.step.names.uses_await:
-            return f"step '{path}', which binds '{name}' ({why}, so it was not saved): run its cell with --always"
+            raise StepWaiting(
+                name, [f"step '{path}': its value of '{name}' could not be saved ({why}). Run its cell with --always"]
+            )
         self.execute(path)
-        return ""
 
     def execute(self, path: str) -> None:
         """Execute a step this kernel has seen, here and now, whatever its state. For bodies without ``await``."""
         cell = self.cells[path]
-        self._provide(cell.step)
-        inputs, _ = self._inputs(cell.step)
+        stored = self._missing(cell.step)
+        inputs, superseded = self._inputs(cell.step, stored)
+        for name, (source, record) in {**stored, **superseded}.items():
+            self._fetch(name, source, record)
         cell.run = self.run.begin(path, cell.step.code, inputs, cell.step.names.reads, cell.step.names.binds)
         execution = CellExecution(self, cell.step, cell.run, StepLine(self, path))
         number = next(self._numbers)
@@ -391,7 +402,7 @@ class Session:
         if self._run is None:
             return
         unsaved = {
-            record["name"]: state.path
+            record["name"]: (state.path, record["why"])
             for state in self._run.state.steps.values()
             if state.restored and state.done
             for record in state.done["outputs"]
@@ -403,8 +414,9 @@ class Session:
             names = analyse(ast.parse(to_python(source)))
         except (SyntaxError, DefinitionError):
             return
-        for path in dict.fromkeys(unsaved[name] for name in sorted(names.reads) if name in unsaved):
-            self._run_again(path, "", "")
+        for name in sorted(names.reads & unsaved.keys()):
+            if name not in self.namespace:
+                self._run_again(unsaved[name][0], name, unsaved[name][1])
 
     # -- suspend and resume ------------------------------------------------------------------------------------------
 

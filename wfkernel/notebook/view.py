@@ -106,13 +106,11 @@ def _error_of(error: dict[str, Any] | None) -> dict[str, str] | None:
 def _progress_of(progress: dict[str, Any] | None) -> dict[str, Any] | None:
     if progress is None:
         return None
-    total = progress.get("total")
-    return {
-        "done": _plain(progress.get("done", 0)),
-        # An endless or empty total makes no bar.
-        "total": total if isinstance(total, int | float) and math.isfinite(total) and total > 0 else None,
-        "label": _tidy(str(progress.get("label") or "")),
-    }
+    done, total = _plain(progress.get("done", 0)), progress.get("total")
+    # Only a count towards something finite makes a bar.
+    counted = isinstance(done, int | float) and isinstance(total, int | float) and 0 < total < math.inf
+    label = _tidy(str(progress.get("label") or ""))
+    return {"done": done, "total": total if counted else None, "label": label}
 
 
 def _log_of(log: deque[str]) -> list[str]:
@@ -171,6 +169,8 @@ def _plain(value: Any) -> Any:
 
 def _tidy(text: str) -> str:
     """Text for people: without terminal colours, cursor movements and other control characters."""
+    if text.isprintable():  # most text by far, and a run has a lot of it
+        return text
     text = _TERMINAL.sub("", _plain(text)).replace("\r\n", "\n")
     # A progress bar printed to a terminal overwrites its line; the last writing is what a person would see.
     text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
@@ -227,8 +227,9 @@ def _error_words(error: dict[str, str]) -> str:
     return ": ".join(part for part in (error["type"], error["message"]) if part)
 
 
-def _params_words(params: dict[str, Any]) -> str:
-    return ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in params.items())
+def _given_words(view: dict[str, Any]) -> str:
+    params = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in view["params"].items()]
+    return " · ".join([f"run {view['run_id']}", *params])
 
 
 def _payload_words(payload: Any) -> str:
@@ -236,10 +237,11 @@ def _payload_words(payload: Any) -> str:
 
 
 def _questions(schema: dict[str, Any]) -> str:
-    """The fields of an answer in one line: ``decision, note (optional)``."""
+    """The fields of an answer in one line: ``decision, day; optional: note``."""
     required = schema.get("required", [])
-    fields = schema.get("properties", {})
-    return ", ".join(name if name in required else f"{name} (optional)" for name in fields)
+    optional = [name for name in schema.get("properties", {}) if name not in required]
+    parts = [", ".join(required)] if required else []
+    return "; ".join(parts + ([f"optional: {', '.join(optional)}"] if optional else []))
 
 
 def _problem_words(problems: list[list[str]]) -> list[str]:
@@ -320,13 +322,13 @@ def render_html(view: dict[str, Any], *, step: str | None = None) -> str:
         one = _find(view, step)
         status = _shown_status(one)
         title = _title_html(status, one["path"], [status, *_facts(one)])
-        return f'<div style="{_FONT}"><div>{title}</div>{_details_html(one)}</div>'
+        details = f'<div style="margin-left:22px">{_details_html(one)}</div>'
+        return f'<div style="{_FONT}"><div>{title}</div>{details}</div>'
     words = [view["status"], _done_of_all(view)]
     if view["duration"] is not None:
         words.append(seconds(view["duration"]))
     title = _title_html(view["status"], view["workflow"], words)
-    if view["params"]:
-        title += f'<br><span style="{_MUTED}">{_html(_params_words(view["params"]))}</span>'
+    title += f'<br><span style="{_MUTED}">{_html(_given_words(view))}</span>'
     if view["error"] and not any(s["error"] for s in view["steps"]):
         title += _error_html(view["error"])
     table = _table_html(view["steps"]) if view["steps"] else ""
@@ -395,7 +397,7 @@ def _suspension_html(suspension: dict[str, Any]) -> str:
 
 def _progress_html(progress: dict[str, Any]) -> str:
     words = _html(_progress_words(progress))
-    if not progress["total"] or not isinstance(progress["done"], int | float):
+    if not progress["total"]:
         return f"<div>{words}</div>"
     percent = max(0.0, min(100.0, 100.0 * progress["done"] / progress["total"]))
     bar = (
@@ -417,8 +419,8 @@ def _title_html(status: str, name: str, words: list[str]) -> str:
 
 def _icon_html(status: str) -> str:
     colour = f";color:{_COLOURS[status]}" if status in _COLOURS else ""
-    style = f"display:inline-block;min-width:1.4em{colour}"
-    return f'<span aria-hidden="true" style="{style}">{ICONS[status]}</span>'
+    size = ";font-size:10px" if len(ICONS[status]) > 1 else ""
+    return f'<span aria-hidden="true" style="display:inline-block;min-width:18px{size}{colour}">{ICONS[status]}</span>'
 
 
 def _html(text: str) -> str:

@@ -222,9 +222,9 @@ class _Scope(FlowWalker):
         elif isinstance(value, ast.GeneratorExp) and len(names) == len(targets):
             late = self.comprehension_uses(value)
         else:
+            self.visit(value)
             if names == ["_"]:
                 self.discard(value)
-            self.visit(value)
         self.visit_all(targets)
         for name in names:
             self.defer(name, late)
@@ -253,8 +253,8 @@ class _Scope(FlowWalker):
     visit_Subscript = visit_Attribute
 
     def visit_Expr(self, node: ast.Expr) -> None:
-        self.discard(node.value)
         self.visit(node.value)
+        self.discard(node.value)
 
     def discard(self, value: ast.expr) -> None:
         """Note what an expression may be there to change, given that nobody uses its result."""
@@ -274,8 +274,8 @@ class _Scope(FlowWalker):
             case ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr="system" | "getoutput"):
                 self.visit_all(node.args)  # unlike other magics, a shell cannot bind names
             case _:
-                self.touch_changed(node, discarded=False)
                 self.generic_visit(node)
+                self.touch_changed(node, discarded=False)
                 self.left |= called_name(node) in _LEAVING
 
     def visit_Await(self, node: ast.Await) -> None:
@@ -405,8 +405,9 @@ class _Scope(FlowWalker):
         self.mention(self.aside([*node.bases, *node.keywords], params))
         body = self.inner("class")
         body.visit_all(node.body)
-        for use in body.close(params):
-            self.touch(*use)
+        special = bool(node.bases or node.keywords)  # a metaclass may provide names to the body
+        for kind, name, explicit in body.close(params):
+            self.touch("read" if special and kind == "need" else kind, name, explicit)
         self.enter(body)
         self.bind(node.name)
         self.defer(node.name, late | _without(set().union(*body.late.values()), params))

@@ -17,7 +17,7 @@ from typing import Final, NoReturn
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.analyse import CellNames, analyse, code_digest
 
-__all__ = ["MAGIC", "CellStep", "StepOptions", "parse_cell", "split_cell", "step_parser"]
+__all__ = ["MAGIC", "CellStep", "OneLineParser", "StepOptions", "parse_cell", "split_cell", "step_parser"]
 
 MAGIC: Final = "%%step"
 _NAME: Final = re.compile(r"[^\W\d][\w-]*")
@@ -56,12 +56,11 @@ class CellStep:
         return f"step '{self.name}'" + (f" (cell {self.position + 1})" if self.position >= 0 else "")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise DefinitionError(f"{MAGIC}: {message}. {self.format_usage().strip()}")
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are a `DefinitionError` of one line, with the usage."""
 
-    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
-        raise DefinitionError(self.format_help())
+    def error(self, message: str) -> NoReturn:
+        raise DefinitionError(f"{self.prog}: {message}. {' '.join(self.format_usage().split())}")
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -88,7 +87,7 @@ def _seconds(text: str) -> float:
 
 def step_parser() -> argparse.ArgumentParser:
     """The parser of the ``%%step`` line; errors are `DefinitionError` with the usage in one line."""
-    parser = _Parser(prog=MAGIC, add_help=False, allow_abbrev=False)
+    parser = OneLineParser(prog=MAGIC, add_help=False, allow_abbrev=False)
     parser.add_argument("name", help="name of the step, unique in the notebook")
     parser.add_argument("--retries", type=_count, default=0, metavar="N", help="run again up to N times after an error")
     parser.add_argument("--delay", type=_seconds, default=1.0, metavar="SECONDS",

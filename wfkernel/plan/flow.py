@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -184,20 +184,26 @@ class FlowWalker(ast.NodeVisitor):
     def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
         self.awaits |= isinstance(node, ast.AsyncFor)
         self.visit(node.iter)
-        self._loop([node.target, *node.body], node.orelse, self.flow.copy(), self.flow)
+        self._loop(lambda: (self.flow.copy(), self.flow), [node.target, *node.body], node.orelse)
 
     visit_AsyncFor = visit_For
 
     def visit_While(self, node: ast.While) -> None:
-        self._loop(node.body, node.orelse, *self.test(node.test))
+        self._loop(lambda: self.test(node.test), node.body, node.orelse)
 
-    def _loop(self, body: Iterable[ast.AST], orelse: Iterable[ast.AST], enter: Flow, leave: Flow) -> None:
-        """Walk a loop given the flows when its body begins and when it is left without having begun."""
+    def _loop(
+        self, head: Callable[[], tuple[Flow, Flow]], body: Iterable[ast.AST], orelse: Iterable[ast.AST]
+    ) -> None:
+        """Walk a loop; `head` walks what begins each round and gives the flows into the body and out of the loop."""
         loop = _Loop([], [])
-        self._loops.append(loop)
-        end = self.arm(enter, body)
-        self._loops.pop()
-        self.flow = leave if leave.dead else join([leave, end, *loop.continues])
+        for _ in range(2):  # the second time with what earlier rounds may have left behind
+            start = self.flow.copy()
+            enter, leave = head()
+            self._loops.append(loop)
+            end = self.arm(enter, body)
+            self._loops.pop()
+            self.flow = join([start, end, *loop.continues])
+        self.flow = leave
         if loop.breaks:
             self.flow = join([self.arm(self.flow, orelse), *loop.breaks])
         else:

@@ -38,6 +38,12 @@ __all__ = ["BlobDir", "BlobWriter", "checksum_of", "digest_of"]
 
 LARGE_WRITE: Final = 1 << 20
 """Buffers from this size on are hashed in a second thread while they are written; smaller ones are collected."""
+WRITE_BEHIND: Final = 4 << 20
+"""After this many bytes the kernel is told that they may go to the disk, so that fsync finds little left to do.
+
+The advice is meant for data that will not be read again. Linux answers it by starting to write, and by dropping pages
+that are on the disk already, which these are not. For 100 MB, write and fsync together took 73 instead of 101 ms.
+"""
 MAPPED_SIZE: Final = 8 << 20
 """Files from this size on are mapped; reading a smaller one costs less, and holds no file descriptor."""
 
@@ -64,10 +70,12 @@ class BlobWriter:
 
     closed = False
 
-    def __init__(self, folder: BlobDir, in_memory: int = 0) -> None:
-        """`in_memory`: content of up to this many bytes creates no file unless committed (see `content`)."""
-        self._folder = folder
-        self._in_memory = in_memory
+    def __init__(self, folder: BlobDir, *, durable: bool, in_memory: int = 0) -> None:
+        """`durable`: once committed, a power cut cannot take the blob back.
+
+        `in_memory`: content of up to this many bytes creates no file unless committed (see `content`).
+        """
+        self._folder, self._durable, self._in_memory = folder, durable, in_memory
         self._collected = bytearray()
         self._digest, self._checksum = blake3(), xxh3_128()
         self._hash_thread: ThreadPoolExecutor | None = None
@@ -116,13 +124,13 @@ class BlobWriter:
         rest.update(self._collected)
         return rest.hexdigest()
 
-    def commit(self, *, durable: bool) -> str:
-        """Give the file its name, which is returned. `durable`: from then on a power cut cannot take it back."""
+    def commit(self) -> str:
+        """Give the file its name, the digest, which is returned."""
         self._write_collected()
         digest = self._digest.hexdigest()
         target = self._folder.path_of(digest)
         try:
-            self._name(target, durable)
+            self._name(target)
         except OSError as error:
             raise _refused(target, error) from error
         return digest
@@ -149,30 +157,39 @@ class BlobWriter:
                 self._hash_thread = ThreadPoolExecutor(1, "wfkernel-hash")
             hashed = self._hash_thread.submit(self._update_hashes, view)
             try:
-                write_all(self._fd, view)
+                self._write_large(view)
             finally:
                 hashed.result()
         except OSError as error:
             raise _refused(self._folder.path, error) from error
 
-    def _name(self, target: Path, durable: bool) -> None:
+    def _write_large(self, view: memoryview) -> None:
+        for begin in range(0, len(view), WRITE_BEHIND):
+            offset = os.lseek(self._fd, 0, os.SEEK_CUR)
+            piece = view[begin : begin + WRITE_BEHIND]
+            write_all(self._fd, piece)
+            if self._durable and hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._fd, offset, len(piece), os.POSIX_FADV_DONTNEED)
+
+    def _name(self, target: Path) -> None:
         assert self._temporary is not None
-        if target.exists() and target.stat().st_size == self.size:
+        known = target.exists() and target.stat().st_size == self.size
+        if self._durable and not known:
+            os.fsync(self._fd)
+        os.close(self._fd)  # Windows neither renames nor removes an open file
+        self._fd = -1
+        if known:
             self._temporary.unlink()
-            if durable:  # whoever wrote it first may not have asked for it
+            if self._durable:  # whoever wrote it first may not have asked for it
                 sync_file(target)
         else:
-            if durable:
-                os.fsync(self._fd)
-            os.close(self._fd)  # Windows does not rename an open file
-            self._fd = -1
             new_folder = not target.parent.exists()
             target.parent.mkdir(exist_ok=True)
             os.replace(self._temporary, target)
-            if durable and new_folder:
+            if self._durable and new_folder:
                 sync_folder(self._folder.path)
         self._temporary = None
-        if durable:
+        if self._durable:
             sync_folder(target.parent)
 
 
@@ -185,25 +202,21 @@ class BlobDir:
     def path_of(self, digest: str) -> Path:
         """Where the blob of this name lies, whether it exists or not."""
         if not _NAME.fullmatch(digest):  # a record from a foreign store must not lead out of the folder
-            raise ValueUnreadable(
-                f"{digest!r} does not name a value file in {self.path}; the record is damaged"
-            )
+            raise ValueUnreadable(f"{digest!r} does not name a value file in {self.path}; the record is damaged")
         return self.path / digest[:2] / digest
 
-    def put(
-        self, content: Iterable[Any] | Callable[[BlobWriter], object], *, durable: bool = True
-    ) -> tuple[str, int]:
+    def put(self, content: Iterable[Any] | Callable[[BlobWriter], object], *, durable: bool = True) -> tuple[str, int]:
         """Store the chunks of `content`, or what it writes when called with a file object: (digest, size in bytes).
 
         Raises `StoreError` when the disk refuses.
         """
-        with BlobWriter(self) as writer:
+        with BlobWriter(self, durable=durable) as writer:
             if callable(content):
                 content(writer)
             else:
                 for chunk in content:
                     writer.write(chunk)
-            return writer.commit(durable=durable), writer.size
+            return writer.commit(), writer.size
 
     def read(self, digest: str) -> bytes:
         """The bytes of a blob, checked against its name. Raises `ValueUnreadable` if it is missing or damaged."""
@@ -240,9 +253,7 @@ class BlobDir:
         return self._unreadable(digest, "is damaged (its content changed since it was saved): delete it")
 
     def _unreadable(self, digest: str, problem: str) -> ValueUnreadable:
-        return ValueUnreadable(
-            f"value file {self.path_of(digest)} {problem}; run the step that made it again"
-        )
+        return ValueUnreadable(f"value file {self.path_of(digest)} {problem}; run the step that made it again")
 
 
 def _refused(path: Path, error: OSError) -> StoreError:

@@ -4,17 +4,20 @@ DuckDB lets one process at a time open a file that is written. Two notebooks, a 
 normal case, so nobody keeps the file open: a process opens it when it has something to do (about 20 ms), first moves
 over whatever any process's journal holds that is not in the tables yet, does its work, and closes it again when idle.
 Steps never wait for any of this, for they end in the journal (`wfkernel.store.journal`). A background thread moves this
-process's own journal along, so that the tables are at most a moment behind.
+process's own journal along, so that the tables are at most a moment behind. A process that waits for the file leaves a
+mark, and who has it open closes it as soon as the operation at hand is done, so a busy process starves nobody.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import random
 import re
 import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +35,7 @@ __all__ = ["Database"]
 LOCK_WAIT: Final = 10.0
 """Seconds to wait for another process to close the file before saying who holds it."""
 IDLE_SECONDS: Final = 0.5
+STALE_MARK_SECONDS: Final = 2.0
 BATCH_SECONDS: Final = 0.05
 FOLD_EVENTS: Final = 5_000
 
@@ -42,14 +46,16 @@ class Database:
     def __init__(self, path: Path, journals: Path, owners: Path) -> None:
         self.path = path
         self._journals, self._owners = journals, owners
+        self._waiting = path.parent / "waiting"
         self._lock = threading.RLock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._used = 0.0
         self._wake = threading.Event()
+        self._journaled = False
         self._stop = False
         self._thread: threading.Thread | None = None
 
-    @contextmanager
+    @contextlib.contextmanager
     def open(self, *, wait: float = LOCK_WAIT) -> Iterator[duckdb.DuckDBPyConnection]:
         """The connection, with everything journaled so far in its tables.
 
@@ -61,12 +67,15 @@ class Database:
                 yield connection
             finally:
                 self._used = time.monotonic()
-                self._start_thread()  # which closes the file once it is idle
+                if self._is_wanted():
+                    self._close_connection()
+                else:
+                    self._start_thread()  # which closes the file once it is idle
 
     def notify(self) -> None:
         """Something was journaled: move it to the tables soon, in the background."""
+        self._journaled = True
         self._start_thread()
-        self._wake.set()
 
     def close(self, *, wait: float = LOCK_WAIT) -> None:
         """Move what is journaled to the tables and close the file. If another process holds it, the journal stays."""
@@ -76,10 +85,8 @@ class Database:
             self._thread.join()
             self._thread = None
         with self._lock:
-            try:
+            with contextlib.suppress(StoreLocked):  # nothing is lost: whoever opens the store next reads this journal
                 self._opened(wait)
-            except StoreLocked:
-                pass  # not lost: whoever opens the store next reads this journal
             self._close_connection()
 
     def _opened(self, wait: float) -> duckdb.DuckDBPyConnection:
@@ -99,17 +106,24 @@ class Database:
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + wait
-        pause = 0.005
-        while True:
-            try:
-                connection = duckdb.connect(str(self.path))
-                break
-            except (duckdb.Error, UnicodeDecodeError) as error:
-                problem = _explain(error, self.path)
-                if not isinstance(problem, StoreLocked) or time.monotonic() >= deadline:
-                    raise problem from None
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.1)
+        mark: Path | None = None
+        try:
+            while True:
+                try:
+                    connection = duckdb.connect(str(self.path))
+                    break
+                except (duckdb.Error, UnicodeDecodeError) as error:
+                    problem = _explain(error, self.path)
+                    if not isinstance(problem, StoreLocked) or time.monotonic() >= deadline:
+                        raise problem from None
+                if mark is None:
+                    self._waiting.mkdir(parents=True, exist_ok=True)
+                    mark = self._waiting / f"{os.getpid()}-{threading.get_ident()}"
+                mark.touch()
+                time.sleep(random.uniform(0.002, 0.02))
+        finally:
+            if mark is not None:
+                mark.unlink(missing_ok=True)
         try:
             schema.prepare(connection, str(self.path))
         except StoreError:
@@ -119,6 +133,22 @@ class Database:
             connection.close()
             raise _explain(error, self.path) from None
         return connection
+
+    def _is_wanted(self) -> bool:
+        """Whether another process waits for the file."""
+        try:
+            marks = list(os.scandir(self._waiting))
+        except FileNotFoundError:
+            return False
+        fresh = time.time() - STALE_MARK_SECONDS
+        wanted = False
+        for mark in marks:
+            with contextlib.suppress(FileNotFoundError):  # it got its turn meanwhile
+                if mark.stat().st_mtime >= fresh:
+                    wanted = True
+                else:  # left by a process that was killed while it waited
+                    os.unlink(mark.path)
+        return wanted
 
     def _fold(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Move every journal's new frames into the tables, with the offsets reached, in one transaction per batch."""
@@ -180,22 +210,27 @@ class Database:
             self._stop = False
             self._thread = threading.Thread(target=self._keep_up, name="wfkernel-store", daemon=True)
             self._thread.start()
+        self._wake.set()
 
     def _keep_up(self) -> None:
-        """Fold after each notification, in batches; close the file when nothing happened for a while."""
+        """Fold what was journaled, in batches; close the file when nothing happened for a while."""
         pause = BATCH_SECONDS
         while not self._stop:
-            if self._wake.wait(timeout=None if self._connection is None else IDLE_SECONDS):
-                if self._stop:
-                    return
+            self._wake.wait(timeout=None if self._connection is None else IDLE_SECONDS)
+            self._wake.clear()
+            if self._stop:
+                return
+            if self._journaled:
                 time.sleep(pause)
-                self._wake.clear()
+                self._journaled = False
                 try:
                     with self.open(wait=0.0):
                         pause = BATCH_SECONDS
                 except StoreLocked:
-                    pause = min(pause * 2, 1.0)  # somebody else's turn; the journal keeps everything meanwhile
+                    # Somebody else's turn; the journal keeps everything meanwhile.
+                    self._journaled = True
                     self._wake.set()
+                    pause = min(pause * 2, 1.0)
             elif time.monotonic() - self._used >= IDLE_SECONDS:
                 self._close_connection()
 
@@ -203,7 +238,7 @@ class Database:
 def _explain(error: Exception, path: Path) -> StoreError:
     """DuckDB's message as one line that says what to do."""
     text = str(error)
-    if "lock" in text.lower():
+    if "Could not set lock" in text or "being used by another process" in text:
         holder = re.search(r"PID (\d+)", text)
         who = f"process {holder.group(1)}" if holder else "another process"
         return StoreLocked(

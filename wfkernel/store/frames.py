@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["Inexact", "check_arrow_type", "is_frame", "read_frame", "write_frame"]
+__all__ = ["Inexact", "check_arrow_type", "frame_bytes", "is_frame", "read_frame", "write_frame"]
 
 _KEY: Final = b"wfkernel"
 _KINDS: Final = {
@@ -43,6 +43,14 @@ class Inexact(Exception):
 def is_frame(value: Any) -> bool:
     """Whether this is a frame the codec may know, told without importing any library."""
     return _kind_of(value) is not None
+
+
+def frame_bytes(value: Any) -> int:
+    """About how much memory a frame takes, without looking into its objects."""
+    kind = _kind_of(value)
+    if kind == "pandas.DataFrame":
+        return int(value.memory_usage().sum())
+    return int(value.estimated_size() if str(kind).startswith("polars.") else value.nbytes)
 
 
 def _kind_of(value: Any) -> str | None:
@@ -101,16 +109,19 @@ class _Overlay:
     def __call__(self, buffer: pa.Buffer, dtype: Any, length: int) -> np.ndarray[Any, Any]:
         import numpy as np
 
+        kind = np.dtype(dtype)
         if not length:
-            return np.empty(0, dtype)
-        begin = buffer.address - self._memory.ctypes.data
-        array = self._memory[begin : begin + length * np.dtype(dtype).itemsize].view(dtype)
-        if begin < 0 or len(array) != length:
-            raise ValueUnreadable("the Arrow file is shorter than its schema says")
+            return np.empty(0, kind)
+        begin, size = buffer.address - self._memory.ctypes.data, length * kind.itemsize
+        if size > buffer.size or not 0 <= begin <= len(self._memory) - size:
+            raise ValueUnreadable("the Arrow file holds less than its metadata say")
+        array: np.ndarray[Any, Any] = self._memory[begin : begin + size].view(kind)
         return array
 
 
 def _to_arrow(value: Any) -> tuple[pa.Schema, list[pa.RecordBatch]]:
+    import pyarrow as pa
+
     kind = _kind_of(value)
     assert kind is not None
     spec: dict[str, Any] = {"kind": kind}
@@ -131,7 +142,12 @@ def _to_arrow(value: Any) -> tuple[pa.Schema, list[pa.RecordBatch]]:
     if _KEY in metadata:
         raise Inexact("the schema already holds our key")
     schema = schema.with_metadata({**metadata, _KEY: json.dumps(spec, separators=(",", ":"))})
-    return schema, [batch.replace_schema_metadata(schema.metadata) for batch in batches]
+    return schema, [
+        pa.RecordBatch.from_arrays([compact(column) for column in batch.columns], schema=schema)
+        if batch.num_columns
+        else batch.replace_schema_metadata(schema.metadata)  # may have rows all the same
+        for batch in batches
+    ]
 
 
 def _polars_table(frame: Any) -> pa.Table:
@@ -143,6 +159,15 @@ def _polars_table(frame: Any) -> pa.Table:
     if empty.schema != frame.schema:
         raise Inexact("the polars schema does not survive Arrow")
     return frame.rechunk().to_arrow(compat_level=plain)
+
+
+def compact(array: pa.Array) -> pa.Array:
+    """The array without what a slice leaves behind in nested columns, so that it has the same bytes once restored."""
+    import pyarrow as pa
+
+    if len(array) and not pa.types.is_nested(array.type):
+        return array
+    return array.take(pa.array(range(len(array)), pa.int64()))
 
 
 def _check_pyarrow(value: pa.Table | pa.RecordBatch) -> None:

@@ -47,6 +47,8 @@ _INDEX_CLASSES: Final = (
     pd.IntervalIndex,
     pd.CategoricalIndex,
 )
+_untyped: Any = pd
+"""For what pandas-stubs do not know: the Arrow protocol of dtypes, constructors of arrays."""
 _UNITS: Final = ("s", "ms", "us", "ns")
 
 
@@ -78,14 +80,12 @@ def write_series(series: pd.Series) -> tuple[pa.RecordBatch, Spec]:
 
 def read_series(batch: pa.RecordBatch, spec: Spec, overlay: Overlay) -> pd.Series:
     (array,), index = _read_rows(batch, spec, overlay)
-    series = pd.Series(array, index=index, dtype=array.dtype, copy=False, name=_read_label(spec["name"]))
+    series: pd.Series = pd.Series(array, index=index, dtype=array.dtype, copy=False, name=_read_label(spec["name"]))
     series.attrs = spec["attrs"]
     return series
 
 
-def _write_rows(
-    owner: Any, columns: list[tuple[pa.Array, Spec]], names: list[str]
-) -> tuple[pa.RecordBatch, Spec]:
+def _write_rows(owner: Any, columns: list[tuple[pa.Array, Spec]], names: list[str]) -> tuple[pa.RecordBatch, Spec]:
     if not owner.flags.allows_duplicate_labels:
         raise Inexact("duplicate labels are forbidden by a flag")
     if any(type(key) is not str or not _is_plain(value) for key, value in owner.attrs.items()):
@@ -97,11 +97,9 @@ def _write_rows(
     return batch, {"columns": [spec for _, spec in columns], "index": index_spec, "attrs": dict(owner.attrs)}
 
 
-def _read_rows(batch: pa.RecordBatch, spec: Spec, overlay: Overlay) -> tuple[list[Any], pd.Index]:
+def _read_rows(batch: pa.RecordBatch, spec: Spec, overlay: Overlay) -> tuple[list[Any], Any]:
     arrays, column_specs = batch.columns, spec["columns"]
-    columns = [
-        _read_array(array, column, overlay) for array, column in zip(arrays, column_specs, strict=False)
-    ]
+    columns = [_read_array(array, column, overlay) for array, column in zip(arrays, column_specs, strict=False)]
     return columns, _read_axis(arrays[len(column_specs) :], spec["index"], overlay)
 
 
@@ -111,23 +109,22 @@ def _read_rows(batch: pa.RecordBatch, spec: Spec, overlay: Overlay) -> tuple[lis
 def _write_axis(index: pd.Index) -> tuple[list[pa.Array], Spec]:
     """An index as zero, one or (one per level) several arrays of its length."""
     if type(index) is pd.MultiIndex:
-        levels = [_write_index(level) for level in index.levels]
+        levels = [_write_entries(level) for level in index.levels]
         coded = [
             _dictionary(np.asarray(codes), values, ordered=False)
             for codes, (values, _) in zip(index.codes, levels, strict=True)
         ]
-        return coded, {"levels": [spec for _, spec in levels], "sortorder": index.sortorder}
+        return coded, {"levels": [spec for _, spec in levels], "sortorder": getattr(index, "sortorder", None)}
     array, spec = _write_index(index)
     return ([], spec) if "range" in spec else ([array], spec)
 
 
-def _read_axis(arrays: Sequence[pa.Array], spec: Spec, overlay: Overlay) -> pd.Index:
+def _read_axis(arrays: Sequence[pa.Array], spec: Spec, overlay: Overlay) -> Any:
     if "levels" in spec:
         levels = [
-            _read_index(array.dictionary, level, overlay)
-            for array, level in zip(arrays, spec["levels"], strict=True)
+            _read_index(array.dictionary, level, overlay) for array, level in zip(arrays, spec["levels"], strict=True)
         ]
-        return pd.MultiIndex(
+        return _untyped.MultiIndex(
             levels=levels,
             codes=[_codes(array, overlay) for array in arrays],
             names=[level.name for level in levels],
@@ -154,13 +151,22 @@ def _write_index(index: pd.Index) -> tuple[pa.Array, Spec]:
     return array, spec
 
 
-def _read_index(array: pa.Array | None, spec: Spec, overlay: Overlay) -> pd.Index:
+def _write_entries(index: pd.Index) -> tuple[pa.Array, Spec]:
+    """Categories or the entries of a level. They become an Arrow dictionary, which cannot hold a further one."""
+    array, spec = _write_index(index)
+    if pa.types.is_dictionary(array.type):
+        spec["values"]["packed"] = _pack([array.dictionary])
+        return array.indices, spec
+    return array, spec
+
+
+def _read_index(array: pa.Array | None, spec: Spec, overlay: Overlay) -> Any:
     name = _read_label(spec["name"])
     if "range" in spec:
-        return pd.RangeIndex(*spec["range"], name=name)
+        return _untyped.RangeIndex(*spec["range"], name=name)
     values = _read_array(array, spec["values"], overlay)
     if "freq" in spec:
-        kind = pd.DatetimeIndex if values.dtype.kind == "M" else pd.TimedeltaIndex
+        kind: Any = pd.DatetimeIndex if values.dtype.kind == "M" else pd.TimedeltaIndex
         return kind(values, freq=spec["freq"], name=name)
     return pd.Index(values, dtype=values.dtype, name=name)
 
@@ -223,12 +229,12 @@ def _array_of(owner: Any) -> Any:
 def _write_array(values: Any) -> tuple[pa.Array, Spec]:
     dtype = values.dtype
     if isinstance(values, np.ndarray):
-        return _write_objects(values) if dtype == object else _write_numpy(values)
+        return _write_objects(values) if dtype.kind == "O" else _write_numpy(values)
     if isinstance(dtype, pd.StringDtype):
         na = "nan" if getattr(dtype, "na_value", pd.NA) is not pd.NA else "NA"
         return _text(values), {"kind": "string", "storage": dtype.storage, "na": na}
     if isinstance(dtype, pd.CategoricalDtype):
-        categories, spec = _write_index(dtype.categories)
+        categories, spec = _write_entries(dtype.categories)
         array = _dictionary(values.codes, categories, dtype.ordered)
         return array, {"kind": "categorical", "categories": spec, "ordered": dtype.ordered}
     if isinstance(dtype, pd.DatetimeTZDtype):
@@ -272,33 +278,35 @@ def _read_array(array: pa.Array, spec: Spec, overlay: Overlay) -> Any:
             return np.array([json.loads(text) for text in array.to_pylist()], dtype=object)
         case "string":
             options = {"na_value": np.nan} if spec["na"] == "nan" else {}
-            return pd.StringDtype(spec["storage"], **options).__from_arrow__(array)
+            return _untyped.StringDtype(spec["storage"], **options).__from_arrow__(array)
         case "categorical":
-            categories = _read_index(array.dictionary, spec["categories"], overlay)
-            dtype = pd.CategoricalDtype(categories, spec["ordered"])
-            return pd.Categorical.from_codes(_codes(array, overlay), dtype=dtype, validate=False)
+            packed = spec.get("packed")
+            entries = _unpack(packed)[0] if packed else array.dictionary
+            categories = _read_index(entries, spec["categories"], _copied if packed else overlay)
+            kind = pd.CategoricalDtype(categories, spec["ordered"])
+            return pd.Categorical.from_codes(_codes(array, overlay), dtype=kind, validate=False)
         case "zoned":
             stamps = _read_numpy(array, np.dtype(f"M8[{spec['unit']}]"), overlay)
             return pd.DatetimeIndex(stamps).tz_localize("UTC").tz_convert(_read_zone(spec["zone"])).array
         case "period":
             ordinals = _read_numpy(array, np.dtype("i8"), overlay)
-            return pd.arrays.PeriodArray(ordinals, dtype=pd.api.types.pandas_dtype(spec["dtype"]))
+            return _untyped.arrays.PeriodArray(ordinals, dtype=pd.api.types.pandas_dtype(spec["dtype"]))
         case "interval":
             ends = (_read_array(array.field(i), end, overlay) for i, end in enumerate(spec["ends"]))
-            return pd.arrays.IntervalArray.from_arrays(*ends, closed=spec["closed"])
+            return _untyped.arrays.IntervalArray.from_arrays(*ends, closed=spec["closed"], copy=True)
         case "masked":
-            dtype = pd.api.types.pandas_dtype(spec["dtype"])
+            dtype = _untyped.api.types.pandas_dtype(spec["dtype"])
             mask = array.is_null().to_numpy(zero_copy_only=False)
             return dtype.construct_array_type()(_read_numpy(array, dtype.numpy_dtype, overlay), mask)
         case "arrow":
-            return pd.ArrowDtype(array.type).__from_arrow__(array)
-        case kind:
-            raise ValueError(f"unknown kind of column {kind!r}")
+            return _untyped.ArrowDtype(array.type).__from_arrow__(array)
+        case other:
+            raise ValueError(f"unknown kind of column {other!r}")
 
 
 def _write_numpy(values: np.ndarray[Any, Any]) -> tuple[pa.Array, Spec]:
     dtype, missing = values.dtype, None
-    if dtype == bool:
+    if dtype.kind == "b":
         return pa.array(values), {"kind": "numpy", "dtype": dtype.str}
     if dtype.kind in "mM" and np.datetime_data(dtype)[0] in _UNITS and np.datetime_data(dtype)[1] == 1:
         missing = np.isnat(values)
@@ -310,7 +318,7 @@ def _write_numpy(values: np.ndarray[Any, Any]) -> tuple[pa.Array, Spec]:
 
 
 def _read_numpy(array: pa.Array, dtype: np.dtype[Any], overlay: Overlay) -> np.ndarray[Any, Any]:
-    if dtype == bool:  # one bit each in Arrow
+    if dtype.kind == "b":  # one bit each in Arrow
         bits: np.ndarray[Any, Any] = array.fill_null(False).to_numpy(zero_copy_only=False)
         return bits
     return overlay(array.buffers()[1], dtype, len(array))
@@ -336,13 +344,15 @@ def _text(values: Any) -> pa.Array:
         raise Inexact(str(error)) from None
 
 
-def _dictionary(codes: np.ndarray[Any, Any], values: pa.Array, ordered: bool) -> pa.DictionaryArray:
+def _dictionary(codes: np.ndarray[Any, Any], values: pa.Array, ordered: bool | None) -> pa.DictionaryArray:
     indices = _over(codes, pa.from_numpy_dtype(codes.dtype), codes == -1)
     return pa.DictionaryArray.from_arrays(indices, values, ordered=bool(ordered), safe=False)
 
 
-def _codes(array: pa.DictionaryArray, overlay: Overlay) -> np.ndarray[Any, Any]:
-    return overlay(array.indices.buffers()[1], array.indices.type.to_pandas_dtype(), len(array))
+def _codes(array: pa.Array, overlay: Overlay) -> np.ndarray[Any, Any]:
+    """The codes of a dictionary array, or of its indices alone."""
+    kind = array.type.index_type if pa.types.is_dictionary(array.type) else array.type
+    return overlay(array.buffers()[1], kind.to_pandas_dtype(), len(array))
 
 
 def _over(values: np.ndarray[Any, Any], kind: pa.DataType, missing: np.ndarray[Any, Any] | None) -> pa.Array:

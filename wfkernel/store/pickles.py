@@ -1,15 +1,16 @@
-"""The `pickle` codec: cloudpickle for names of one step, aware of what they share.
+"""The `pickle` codec: cloudpickle for the names of one step, aware of what they share.
 
-A step's names can share objects: two models with one tokenizer, a function and the dict it fills, a list that holds a
-frame which is bound to a name of its own. Every name is first pickled on its own, while `Pickler` notes the identity of
-every object it meets that could be shared. Names that met a common object are pickled again, together; all others keep
-their own pickle, so that they can be restored, and fail to be saved, on their own.
+Names of a step can share objects: two models with one tokenizer, a function and the list it fills, a dict that holds
+a frame which has a name of its own. Every name is first pickled on its own, while `Pickler` notes the identity of
+every object it meets that could be shared. Names that met a common object are then pickled together (`groups_of`);
+all others keep a pickle of their own, so that one name can be restored, or fail to be saved, without its neighbours.
 
-An object that is saved elsewhere (a frame or array bound to a name) is not pickled but referred to by that name.
+Frames and arrays with a file of their own are not pickled but referred to: a persistent id holds their value record,
+and a key by which one restored object stands for all references to it.
 
-Functions defined in a notebook are pickled by value. Their globals are the notebook's namespace, and remain it: the
-namespace is referred to as such, and a function comes back bound to the namespace it is restored into. The globals a
-function uses are pickled along, but only fill in what the namespace does not have.
+Functions written in a notebook are pickled by value, but their globals are the notebook's namespace and remain it: a
+function comes back bound to the namespace it is restored into, and sees what is bound there later. The globals it uses
+are pickled along only to fill in what that namespace does not have.
 """
 
 from __future__ import annotations
@@ -24,44 +25,62 @@ from typing import Any, Final
 
 import cloudpickle
 
-__all__ = ["Pickler", "groups_of", "unpickle"]
+from wfkernel.errors import StoreError
 
-_NEVER_SHARED: Final = frozenset(
-    {type(None), bool, int, float, complex, str, bytes, tuple, frozenset, range, slice, type(...), type(NotImplemented),
-     ModuleType, BuiltinFunctionType, CodeType, FunctionType}
-)  # fmt: skip
-"""Types whose instances cannot tell whether they are shared. Functions count when they are pickled by value."""
+__all__ = ["NEVER_SHARED", "Pickler", "Reference", "groups_of", "unpickle"]
+
+Reference = tuple[str, dict[str, Any]]
+"""(key of the object within its step, value record)."""
+
+NEVER_SHARED: Final = frozenset(
+    {
+        *(type(None), bool, int, float, complex, str, bytes, tuple, frozenset, range, slice),
+        *(type(...), type(NotImplemented), ModuleType, BuiltinFunctionType, CodeType, FunctionType),
+    }
+)
+"""Types whose instances nobody changes, so that nobody can tell whether they are shared.
+
+Functions are among them because most are pickled by reference; those that are not are noted by `Pickler`.
+"""
 _NAMESPACE: Final = "namespace"
-_NAME: Final = "name"
 
 
-class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """Pickles one object to a file object. Keep it alive as long as `met` is used: it keeps ids from being reused."""
+class Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
+    """Pickles one object. Keep it as long as `met` is in use: it keeps alive what it met, and with that the ids."""
 
-    def __init__(self, file: Any, named: Mapping[int, str], namespace: dict[str, Any]) -> None:
-        """`named`: id -> name of objects saved elsewhere. `namespace`: the globals of the notebook's functions."""
+    def __init__(
+        self,
+        file: Any,
+        namespace: dict[str, Any],
+        refer: Callable[[Any], Reference | None],
+        *,
+        probed: dict[int, bool] | None = None,
+    ) -> None:
+        """`namespace`: the globals of the notebook's functions. `refer` tells objects with a file of their own.
+
+        With `probed`, globals of functions are left out if they cannot be pickled; it holds what is known about that.
+        """
         super().__init__(file, protocol=5)
+        self._namespace, self._refer, self._probed = namespace, refer, probed
         self.met: set[int] = set()
-        """ids of the objects that were pickled and could be shared with another pickle."""
-        self._named = named
-        self._namespace = namespace
+        """ids of what was pickled here and could be shared with another pickle."""
+        self.took_globals = False
+        """Whether globals were pickled along with a function, which can fail although the function is fine."""
 
-    def persistent_id(self, obj: Any) -> tuple[str, str] | None:
+    def persistent_id(self, obj: Any) -> Reference | str | None:
         kind = type(obj)
-        if kind in _NEVER_SHARED:
+        if kind in NEVER_SHARED:
             return None
         if obj is self._namespace:
-            return (_NAMESPACE, "")
-        name = self._named.get(id(obj))
-        if name is not None:
-            return (_NAME, name)
-        if not issubclass(kind, type | Enum) and kind.__module__ != "numpy.dtypes":
+            return _NAMESPACE
+        reference = self._refer(obj)
+        if reference is None and not issubclass(kind, type | Enum) and kind.__module__ != "numpy.dtypes":
             self.met.add(id(obj))
-        return None
+        return reference
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr):
-            raise TypeError("cannot pickle an open file")  # cloudpickle would save what the file contains
+            raise TypeError(f"cannot pickle an open file ({obj.name})")  # cloudpickle would pickle what it reads
         reduced = super().reducer_override(obj)
         if reduced is NotImplemented or not isinstance(obj, FunctionType):
             return reduced
@@ -69,12 +88,35 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if obj.__globals__ is not self._namespace:
             return reduced
         make, (code, _, *rest), (attributes, slots), _, _, fill = reduced
-        state = (attributes, slots | {"__globals__": {}}, slots["__globals__"], fill)
+        used = {name: value for name, value in slots["__globals__"].items() if self._can_pickle(value)}
+        self.took_globals |= bool(used)
+        state = (attributes, slots | {"__globals__": {}}, used, fill)
         return make, (code, self._namespace, *rest), state, None, None, _complete_function
+
+    def _can_pickle(self, value: Any) -> bool:
+        probed = self._probed
+        if probed is None:
+            return True
+        if id(value) not in probed:
+            probed[id(value)] = True  # until shown otherwise, for functions that look each other up
+            try:
+                Pickler(_Nowhere(), self._namespace, self._refer, probed=probed).dump(value)
+            except StoreError:  # the disk, not the value
+                raise
+            except Exception:  # of foreign code: what the function looks up stays where it is, in the namespace
+                probed[id(value)] = False
+        return probed[id(value)]
+
+
+class _Nowhere:
+    """A file object that forgets."""
+
+    def write(self, data: Any) -> int:
+        return len(data)
 
 
 def _complete_function(function: FunctionType, state: tuple[Any, Any, dict[str, Any], Callable[..., Any]]) -> None:
-    """Finish a restored function without changing what its namespace already holds."""
+    """Finish a restored function without changing anything its namespace already holds."""
     attributes, slots, used_globals, fill = state
     namespace = function.__globals__
     for name, value in used_globals.items():
@@ -86,23 +128,21 @@ def _complete_function(function: FunctionType, state: tuple[Any, Any, dict[str, 
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, find: Callable[[str], Any], namespace: dict[str, Any]) -> None:
+    def __init__(self, data: bytes, namespace: dict[str, Any], find: Callable[[str, dict[str, Any]], Any]) -> None:
         super().__init__(io.BytesIO(data))
-        self._find = find
-        self._namespace = namespace
+        self._namespace, self._find = namespace, find
 
-    def persistent_load(self, pid: tuple[str, str]) -> Any:
-        kind, name = pid
-        return self._namespace if kind == _NAMESPACE else self._find(name)
+    def persistent_load(self, reference: Any) -> Any:
+        return self._namespace if reference == _NAMESPACE else self._find(*reference)
 
 
-def unpickle(data: bytes, find: Callable[[str], Any], namespace: dict[str, Any]) -> Any:
-    """Open a pickle, which runs code of whoever made it. `find` gives the objects that are saved under a name."""
-    return _Unpickler(data, find, namespace).load()
+def unpickle(data: bytes, namespace: dict[str, Any], find: Callable[[str, dict[str, Any]], Any]) -> Any:
+    """Open a pickle, which runs code of whoever made it. `find(key, record)` gives what has a file of its own."""
+    return _Unpickler(data, namespace, find).load()
 
 
 def groups_of(met: Mapping[str, Iterable[int]]) -> list[list[str]]:
-    """Partition names so that two names are together if they met a common object, directly or through others."""
+    """Partition names: two are together if they met a common object, directly or by way of others."""
     group_of: dict[str, list[str]] = {}
     first_to_meet: dict[int, str] = {}
     for name, objects in met.items():
@@ -110,7 +150,5 @@ def groups_of(met: Mapping[str, Iterable[int]]) -> list[list[str]]:
         for other in {first_to_meet.setdefault(obj, name) for obj in objects}:
             if group_of[other] is not group_of[name]:
                 joined = group_of[other] + group_of[name]
-                for member in joined:
-                    group_of[member] = joined
-    order = {name: i for i, name in enumerate(met)}
-    return [sorted(g, key=order.__getitem__) for g in {id(g): g for g in group_of.values()}.values()]
+                group_of.update(dict.fromkeys(joined, joined))
+    return list({id(group): group for group in group_of.values()}.values())

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.events import Event
+from wfkernel.engine.events import Event, to_json
 from wfkernel.errors import StoreTooNew
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def insert_events(connection: duckdb.DuckDBPyConnection, events: list[Event]) ->
         for e in events
     ]  # fmt: skip
     # One JSON parameter unnested in SQL: 20 times faster than row-wise parameters.
-    connection.execute(_INSERT_EVENTS, [json.dumps(rows, ensure_ascii=False)])
+    connection.execute(_INSERT_EVENTS, [to_json(rows)])
     runs: dict[str, dict[str, Any]] = {}
     steps: dict[tuple[str, str], dict[str, Any]] = {}
     values: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -210,7 +210,7 @@ def _replace_values(connection: duckdb.DuckDBPyConnection, values: dict[tuple[st
         connection.execute(
             'INSERT INTO wf."values" SELECT r->>0, r->>1, r->>2, r->>3, r->>4, r->>5, (r->>6)::BIGINT, r->>7 '
             "FROM (SELECT unnest(from_json($1, '[\"JSON\"]')) AS r)",
-            [json.dumps(rows, ensure_ascii=False)],
+            [to_json(rows)],
         )
 
 
@@ -249,5 +249,5 @@ def _upsert(
     connection.execute(
         f"INSERT OR REPLACE INTO {table} ({names}) SELECT {', '.join('new.' + k for k in key)}, {merged} "
         f"FROM (SELECT unnest(from_json($1, $2), recursive := true)) AS new LEFT JOIN {table} AS old ON {using}",
-        [json.dumps(encoded, ensure_ascii=False), json.dumps([shape])],
+        [to_json(encoded), json.dumps([shape])],
     )

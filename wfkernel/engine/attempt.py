@@ -1,0 +1,284 @@
+"""Executing one step: validation, attempts, retries, timeout, worker, state, events. There is no other place for it.
+
+Whoever runs steps (the interpreter, a durable function) calls `execute` and gets the step's output, or one of the `Halt`s
+of `wfkernel.engine.failures`. A step whose result is known is never executed: `known_result` answers for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from typing import TYPE_CHECKING, Any
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.context import enter, leave
+from wfkernel.engine.failures import (
+    Bailed,
+    PermanentError,
+    Paused,
+    StepFailed,
+    StepInputInvalid,
+    StepTimeout,
+    Suspended,
+    Tripwire,
+)
+from wfkernel.engine.hooks import Replace, Retry, Skip
+from wfkernel.engine.script import describe_error
+from wfkernel.engine.step_run import StepRun
+from wfkernel.engine.values import reveal
+from wfkernel.errors import RunSuspended
+from wfkernel.plan.shape import Misfit
+
+if TYPE_CHECKING:
+    from wfkernel.engine.core import Core, Frame
+    from wfkernel.engine.scope import StateScope
+    from wfkernel.plan.step import StepSpec
+    from wfkernel.workers.base import CancelSignal
+
+__all__ = ["UNKNOWN", "error_of", "execute", "known_result"]
+
+UNKNOWN = object()
+HOOK_RETRIES = 10
+"""How often hooks may ask for one more attempt of a step."""
+
+
+def known_result(core: Core, path: str, iteration: int, scope: StateScope) -> Any:
+    """Output of the step if this run has executed it already, else `UNKNOWN`.
+
+    Raises `Suspended` for a step that waits for its answer, and `StepFailed` for the failure a run is being
+    compensated for.
+    """
+    known = core.state.steps.get(path)
+    if known is None or known.iteration != iteration:
+        return UNKNOWN
+    core.adopt(path, scope)
+    if known.status == "success":
+        return reveal(known.output, core.recorder.codec)
+    if known.status == "suspended":
+        raise Suspended([path])
+    if known.status == "failed" and core.state.failure is not None and known.error is not None:
+        raise StepFailed(path, known.error, None)
+    return UNKNOWN
+
+
+async def execute(
+    core: Core,
+    spec: StepSpec,
+    path: str,
+    value: Any,
+    scope: StateScope,
+    frame: Frame,
+    iteration: int = 0,
+    index: int | None = None,
+) -> Any:
+    """Run the step to its end, whatever number of attempts that takes. Returns its output."""
+    recorder = core.recorder
+    if recorder.hub.full:
+        await recorder.hub.room()
+    core.check()
+    if core.per_step:
+        if core.permits <= 0:
+            raise Paused
+        core.permits -= 1
+    if spec.compensate is not None:
+        core.functions[path] = spec
+    if core.slots is None:
+        return await _attempts(core, spec, path, value, scope, frame, iteration, index)
+    async with core.slots:
+        core.check()
+        return await _attempts(core, spec, path, value, scope, frame, iteration, index)
+
+
+async def _attempts(
+    core: Core,
+    spec: StepSpec,
+    path: str,
+    value: Any,
+    scope: StateScope,
+    frame: Frame,
+    iteration: int,
+    index: int | None,
+) -> Any:
+    emit, hooks = core.recorder.emit, core.hooks
+    policy = spec.retry or frame.plan.retry
+    attempt = failures = asked_by_hooks = 0
+    core.executing += 1
+    try:
+        while True:
+            attempt += 1
+            given, outcome = value, UNKNOWN
+            if hooks is not None:
+                if attempt == 1 and core.state.step(path).answers:
+                    await core.fire("step.resume", path, core.state.step(path).answers, attempt, iteration, scope)
+                verdict, given = await core.fire("step.start", path, value, attempt, iteration, scope)
+                if isinstance(verdict, Replace | Skip):
+                    outcome = verdict.value if isinstance(verdict, Replace) else given
+            signal = core.signal
+            if spec.timeout is not None:
+                from wfkernel.workers.base import CancelSignal
+
+                signal = CancelSignal()
+            step = StepRun(core, spec, path, attempt, given, scope, frame, iteration, index, signal)
+            payload: dict[str, Any] = {"input": given}
+            if iteration:
+                payload["iteration"] = iteration
+            if index is not None:
+                payload["index"] = index
+            emit(ev.STEP_START, payload, path, attempt)
+            began = time.perf_counter()
+            try:
+                if outcome is UNKNOWN:
+                    outcome = await _call(core, spec, step, given, signal)
+                if hooks is not None:
+                    verdict, outcome = await core.fire("step.finish", path, outcome, attempt, iteration, scope)
+                    if isinstance(verdict, Retry) and asked_by_hooks < HOOK_RETRIES:
+                        asked_by_hooks += 1
+                        emit(ev.STEP_RETRY, {"error": {"type": "HookRetry", "message": "a hook asked for it"}, "delay": verdict.delay}, path, attempt)  # fmt: skip  # noqa: E501
+                        await core.sleep(verdict.delay)
+                        continue
+            except RunSuspended:
+                if hooks is not None:
+                    verdict, _ = await core.fire(
+                        "step.suspend", path, core.state.step(path).suspend_payload, attempt, iteration, scope
+                    )
+                    if isinstance(verdict, Replace):
+                        answer = {"index": len(core.state.step(path).answers), "data": verdict.value, "by": "hook"}
+                        emit(ev.STEP_RESUMED, answer, path, attempt)
+                        continue
+                if step.changes:
+                    scope.apply(step.changes)
+                raise Suspended([path]) from None
+            except Bailed as bailed:
+                _succeed(core, step, bailed.value, began, scope)
+                raise
+            except Exception as error:
+                if hooks is not None:
+                    verdict, _ = await core.fire("step.error", path, error, attempt, iteration, scope)
+                    if isinstance(verdict, Replace | Skip):
+                        outcome = verdict.value if isinstance(verdict, Replace) else given
+                        _succeed(core, step, outcome, began, scope)
+                        return outcome
+                    if isinstance(verdict, Retry) and asked_by_hooks < HOOK_RETRIES:
+                        asked_by_hooks += 1
+                        emit(ev.STEP_RETRY, {"error": describe_error(error), "delay": verdict.delay}, path, attempt)
+                        await core.sleep(verdict.delay)
+                        continue
+                failures += 1
+                if failures <= policy.retries and not core.signal.is_set() and _may_retry(policy, error):
+                    delay = policy.wait(failures)
+                    emit(ev.STEP_RETRY, {"error": error_of(error), "delay": delay}, path, attempt)
+                    if delay:
+                        await core.sleep(delay)
+                    continue
+                described = error_of(error)
+                failed = {"status": "failed", "error": described, "duration": time.perf_counter() - began}
+                emit(ev.STEP_RESULT, failed, path, attempt, durable=True)
+                raise StepFailed(path, described, error) from None
+            _succeed(core, step, outcome, began, scope)
+            if hooks is not None:
+                await core.fire("checkpoint", path, outcome, attempt, iteration, scope)
+            return outcome
+    finally:
+        core.executing -= 1
+
+
+def _succeed(core: Core, step: StepRun, outcome: Any, began: float, scope: StateScope) -> None:
+    payload = {"status": "success", "output": outcome, "duration": time.perf_counter() - began}
+    if step.changes:
+        payload["state"] = step.changes
+    if step.spec.compensate is not None:
+        payload["compensate"] = True
+    core.recorder.emit(ev.STEP_RESULT, payload, step.path, step.attempt, durable=True)
+    if step.changes:
+        scope.apply(step.changes)
+
+
+def _may_retry(policy: Any, error: Exception) -> bool:
+    from wfkernel.workers.died import WorkerDied
+
+    return not isinstance(error, PermanentError | WorkerDied) and policy.applies_to(error)
+
+
+async def _call(core: Core, spec: StepSpec, step: StepRun, value: Any, signal: CancelSignal) -> Any:
+    try:
+        args, kwargs = spec.bind(value, validate=core.validate)
+    except Misfit as misfit:
+        raise StepInputInvalid(misfit.problems) from None
+    if spec.takes_context:
+        kwargs["ctx"] = step
+    if spec.timeout is None:
+        return await _on_worker(core, spec, step, args, kwargs, signal)
+    from wfkernel.workers.base import signalled_by
+
+    def late() -> StepTimeout:
+        return StepTimeout(f"step '{step.path}' took longer than its timeout of {spec.timeout:g} s")
+
+    with core.signal.listening(lambda: signal.set(core.signal.reason)), signalled_by(signal):
+        deadline = asyncio.timeout(spec.timeout)
+        try:
+            async with deadline:
+                return await _on_worker(core, spec, step, args, kwargs, signal)
+        except TimeoutError:
+            if not deadline.expired():
+                raise  # the step's own TimeoutError
+            signal.set(f"timed out after {spec.timeout:g} s")
+            raise late() from None
+
+
+async def _on_worker(
+    core: Core, spec: StepSpec, step: StepRun, args: tuple[Any, ...], kwargs: dict[str, Any], signal: CancelSignal
+) -> Any:
+    worker = spec.worker
+    if worker is None:
+        worker = "inline" if spec.is_async or spec.is_generator else "threads"
+    if worker == "inline":
+        # The same as the worker of that name, without its ceremony: this is the path whose cost matters.
+        token = enter(step)
+        try:
+            outcome = spec.function(*args, **kwargs)
+            if spec.is_async or inspect.isawaitable(outcome):
+                return await outcome
+            if spec.is_generator:
+                return [item async for item in outcome]
+            return outcome
+        finally:
+            leave(token)
+    from wfkernel.workers.base import Call, get_worker
+    from wfkernel.workers.died import RestartPolicy, WorkerDied, run_with_restarts
+
+    answers = list(core.state.step(step.path).answers)
+    call = Call(spec.function, args, kwargs, step.path, step.attempt, answers, step.environment() if worker != "threads" else {})
+    policy = spec.restarts if isinstance(spec.restarts, RestartPolicy) else RestartPolicy(spec.restarts)
+
+    def died(error: WorkerDied, delay: float | None) -> None:
+        payload = {"error": describe_error(error), "exit_code": error.exit_code, "signal": error.signal,
+                   "last_output": error.last_output, "delay": delay}  # fmt: skip
+        core.recorder.emit(ev.STEP_DIED, payload, step.path, step.attempt)
+
+    token = enter(step)
+    try:
+        if worker == "threads":
+            return await get_worker(worker).run(call, step, signal)
+        return await run_with_restarts(
+            get_worker(worker), call, step, signal, policy, clock=core.clock, on_death=died
+        )
+    finally:
+        leave(token)
+
+
+def error_of(error: BaseException) -> dict[str, Any]:
+    """JSON form of an exception: type, message, traceback, cause chain; tripwires and validation problems typed."""
+    described = describe_error(error)
+    if isinstance(error, Tripwire):
+        described["tripwire"] = {"reason": error.reason, "retry": error.retry, "metadata": error.metadata}
+    elif isinstance(error, StepInputInvalid):
+        described["issues"] = [list(problem) for problem in error.problems]
+    chain, cause = described, error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    seen = {id(error)}
+    while cause is not None and id(cause) not in seen and len(seen) < 20:
+        seen.add(id(cause))
+        chain["cause"] = {"type": type(cause).__name__, "message": str(cause)}
+        chain = chain["cause"]
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return described

@@ -1,0 +1,157 @@
+"""What everything that executes one run shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.clock import Clock
+from wfkernel.engine.failures import Canceled
+from wfkernel.engine.hooks import Cancel, Hooks, Moment, Verdict
+from wfkernel.engine.limits import Limits
+from wfkernel.engine.recorder import Recorder
+from wfkernel.engine.scope import ConflictRule
+from wfkernel.engine.script import describe_error
+from wfkernel.engine.state import RunState
+from wfkernel.engine.step_run import previous_output
+from wfkernel.engine.values import reveal_fields
+from wfkernel.plan.builder import Definition
+from wfkernel.plan.sources import MISSING
+from wfkernel.plan.step import spec_of
+
+if TYPE_CHECKING:
+    from wfkernel.engine.scope import StateScope
+    from wfkernel.engine.sessions import Session
+    from wfkernel.workers.base import CancelSignal
+
+__all__ = ["Core", "Frame", "MapScope"]
+
+
+class Core:
+    """One live run: its recorder, its signal, and the options it was given."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        signal: CancelSignal,
+        clock: Clock,
+        hooks: Hooks | None,
+        limits: Limits,
+        conflict: ConflictRule,
+        session: Session | None,
+        *,
+        validate: bool,
+        per_step: bool,
+        park: float | None,
+        target: str | None = None,
+    ) -> None:
+        self.recorder, self.signal, self.clock = recorder, signal, clock
+        self.hooks, self.limits, self.conflict, self.session = hooks, limits, conflict, session
+        self.validate, self.per_step, self.park = validate, per_step, park
+        self.target = target
+        """The step time travel goes to: of a branch it is in, only its arm runs."""
+        self.permits = 1
+        """With `per_step`: how many more steps may be executed."""
+        self.slots = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
+        self.executing = 0
+        self.sleeping: list[float] = []
+        self.functions: dict[str, Any] = {}
+        """Compensations of the steps met so far, by path."""
+        state = recorder.state
+        # Changes of state recorded before this life of the run: each is applied once, where its step stands.
+        self._unapplied = {path: step.changes for path, step in state.steps.items() if step.changes}
+
+    @property
+    def state(self) -> RunState:
+        return self.recorder.state
+
+    def check(self) -> None:
+        """Raise `Canceled` if the run was told to stop."""
+        if self.signal.is_set():
+            raise Canceled
+
+    def adopt(self, path: str, scope: StateScope) -> None:
+        """Apply what the step at `path` set before this life of the run began."""
+        if self._unapplied and (changes := self._unapplied.pop(path, None)):
+            scope.apply(reveal_fields(changes, self.recorder.codec))
+
+    async def fire(
+        self, point: str, path: str, value: Any, attempt: int = 0, iteration: int = 0, scope: StateScope | None = None
+    ) -> tuple[Verdict | None, Any]:
+        """Call the hooks of a point. `Cancel` has been acted upon when this returns: it raises `Canceled`."""
+        hooks = self.hooks
+        if hooks is None or not hooks.has(point):
+            return None, value
+        state = self.state
+        moment = Moment(point, state.run_id, state.workflow, path, value, attempt, iteration,
+                        scope.snapshot() if scope is not None else {})  # fmt: skip
+
+        def failed(name: str, error: BaseException) -> None:
+            payload = {"point": point, "hook": name, "error": describe_error(error)}
+            self.recorder.emit(ev.HOOK_FAILED, payload, path, attempt)
+
+        verdict, value = await hooks.fire(moment, failed)
+        if isinstance(verdict, Cancel) and point != "run.resume":
+            self.signal.set(verdict.reason or f"canceled by a hook at {point}")
+            raise Canceled
+        return verdict, value
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep; a cancellation of the run ends it at once. Raises `Canceled`."""
+        self.check()
+        if seconds <= 0:
+            return
+        loop = asyncio.get_running_loop()
+        sleeper = asyncio.ensure_future(self.clock.sleep(seconds))
+        try:
+            with self.signal.listening(lambda: loop.call_soon_threadsafe(sleeper.cancel)):
+                await sleeper
+        except asyncio.CancelledError:
+            sleeper.cancel()
+            if self.signal.is_set():
+                raise Canceled from None
+            raise
+
+
+@dataclass(slots=True)
+class Frame:
+    """The workflow whose entries are being executed: the run's own, or a nested one."""
+
+    plan: Definition
+    prefix: str
+    init: Any
+
+    def output_of(self, core: Core, step: Any) -> Any:
+        """Output of a step (or its id) of this workflow, None unless it succeeded."""
+        id_ = step if isinstance(step, str) else getattr(step, "id", None) or spec_of(step).id
+        latest = previous_output(core, f"{self.prefix}{id_}")
+        number = 2
+        while (again := core.state.steps.get(f"{self.prefix}{id_}#{number}")) is not None:
+            if again.status == "success":
+                latest = previous_output(core, again.path)
+            number += 1
+        return latest
+
+
+@dataclass(slots=True)
+class MapScope:
+    """What the sources of a `.map({...})` see."""
+
+    core: Core
+    frame: Frame
+    scope: StateScope
+    value: Any
+
+    def init(self) -> Any:
+        return self.frame.init
+
+    def state(self) -> Mapping[str, Any]:
+        return self.scope.snapshot()
+
+    def output(self, step: str) -> Any:
+        found = self.frame.output_of(self.core, step)
+        return MISSING if found is None else found
+

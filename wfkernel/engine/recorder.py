@@ -1,0 +1,81 @@
+"""The writing side of a run: one event at a time, folded into the state, stored, and handed to listeners.
+
+An event costs the same however long the run already is. Safe to use from several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.events import Event
+from wfkernel.engine.memory import RunStore
+from wfkernel.engine.state import RunState
+from wfkernel.engine.stream import Hub
+from wfkernel.engine.values import Codec, stored_payload
+
+__all__ = ["Durability", "Recorder"]
+
+Durability = Literal["fsync", "write", "exit"]
+"""``fsync``: a finished step survives a power cut. ``write``: it survives the death of the process. ``exit``: the run is
+written when it suspends, pauses, sleeps or ends, and a process that dies before loses what it did."""
+
+_LEAVES: Final = frozenset({ev.RUN_SUSPENDED, ev.RUN_FINISH, ev.RUN_PAUSED, ev.RUN_WAITING, ev.RUN_CANCEL})
+
+
+class Recorder:
+    """Writes the events of one run. Without a store they only change `state`."""
+
+    def __init__(
+        self,
+        state: RunState,
+        store: RunStore | None,
+        codec: Codec | None,
+        durability: Durability,
+        now: Callable[[], float],
+    ) -> None:
+        self.state = state
+        self.codec = codec
+        self.lock = threading.RLock()
+        self.hub = Hub(self.lock)
+        self.held: list[Event] = []
+        """Events not yet written, with the durability ``exit``."""
+        self._store, self._durability, self._now = store, durability, now
+
+    def emit(
+        self, type_: str, payload: dict[str, Any], path: str = "", attempt: int = 0, *, durable: bool = False
+    ) -> None:
+        """One more event. `durable`: it is on disk when this returns, as far as the run's durability goes."""
+        with self.lock:
+            state = self.state
+            event = Event(state.run_id, state.seq + 1, self._now(), type_, path, attempt, payload)
+            if self._store is not None:
+                self._write(event, durable)
+            state.apply(event)
+            self.hub.publish(event)
+
+    def _write(self, event: Event, durable: bool) -> None:
+        assert self._store is not None
+        to_disk = durable and self._durability == "fsync"
+        payload = event.payload
+        if self.codec is not None:
+            payload = stored_payload(event.type, payload, self.codec, to_disk)
+            if payload is not event.payload:
+                event = Event(event.run_id, event.seq, event.ts, event.type, event.path, event.attempt, payload)
+        if self._durability == "exit":
+            self.held.append(event)
+            if event.type not in _LEAVES:
+                return
+            held, self.held = self.held, []
+            self._store.append(held, durable=True)
+        else:
+            self._store.append([event], durable=to_disk)
+
+    def adopt(self, state: RunState, added: list[Event]) -> None:
+        """Go on with `state`, which somebody else (a claim) changed by `added`."""
+        with self.lock:
+            self.state = state
+            for event in added:
+                self.hub.publish(event)

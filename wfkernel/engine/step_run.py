@@ -1,0 +1,314 @@
+"""One attempt of a step: what the step's code can see and do. It is what a parameter named ``ctx`` gets.
+
+The same object stands behind the plain functions `suspend`, `write`, `progress` of `wfkernel.engine.context`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.failures import Bailed, StateInvalid, SuspendDataInvalid
+from wfkernel.engine.script import validate_answer
+from wfkernel.engine.values import reveal
+from wfkernel.errors import AnswerInvalid, DefinitionError, RunSuspended
+from wfkernel.plan.shape import is_model
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from wfkernel.engine.core import Core, Frame
+    from wfkernel.engine.scope import StateScope
+    from wfkernel.plan.step import StepSpec
+    from wfkernel.workers.base import CancelSignal
+
+__all__ = ["ConditionContext", "StepRun", "Writer", "previous_output"]
+
+
+class _Done:
+    """An awaitable that is done."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+_DONE: Final = _Done()
+
+
+class _Room:
+    """Awaitable: there is room again in the slowest stream."""
+
+    __slots__ = ("_hub",)
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._hub.room().__await__()  # type: ignore[no-any-return]
+
+
+class Writer:
+    """Writes to the run's stream while the step runs. What one step writes arrives in its order.
+
+    Both methods may be called from plain functions; a coroutine that awaits them is slowed down to the pace of the
+    slowest stream that blocks.
+    """
+
+    __slots__ = ("_attempt", "_emit", "_hub", "_path")
+
+    def __init__(self, step: StepRun) -> None:
+        recorder = step.core.recorder
+        self._emit, self._hub = recorder.emit, recorder.hub
+        self._path, self._attempt = step.path, step.attempt
+
+    def write(self, value: Any) -> _Done | _Room:
+        """Send any value: a `step.output` event with ``payload["output"]``."""
+        self._emit(ev.STEP_OUTPUT, {"output": value}, self._path, self._attempt)
+        return _DONE if not self._hub.full else self._wait()
+
+    def custom(self, event: Mapping[str, Any]) -> _Done | _Room:
+        """Send an event of your own: ``{"type": ..., ...}``, as a `step.custom` event with ``payload["data"]``."""
+        if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):
+            raise DefinitionError(f"writer.custom() in step '{self._path}' takes a dict with a text under 'type', not {event!r}.")
+        self._emit(ev.STEP_CUSTOM, {"type": event["type"], "data": dict(event)}, self._path, self._attempt)
+        return _DONE if not self._hub.full else self._wait()
+
+    def _wait(self) -> _Done | _Room:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self._hub.wait_for_room()  # a thread: it can wait right here
+            return _DONE
+        return _Room(self._hub)
+
+
+class ConditionContext:
+    """What conditions, maps and durations of a workflow see of the run."""
+
+    def __init__(self, core: Core, scope: StateScope, frame: Frame, value: Any, iteration: int = 0) -> None:
+        self.core, self._scope, self._frame = core, scope, frame
+        self.input = value
+        self.iteration = iteration
+        """Which iteration of the loop has just ended, from 1; 0 outside loops."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state of the run."""
+        return self._scope.snapshot()
+
+    @property
+    def run_id(self) -> str:
+        return self.core.state.run_id
+
+    @property
+    def workflow_id(self) -> str:
+        """The workflow the step belongs to: the nested one inside nested workflows."""
+        return self._frame.plan.id
+
+    @property
+    def resource(self) -> str:
+        return self.core.state.resource
+
+    @property
+    def session(self) -> Any:
+        """The run's `Session`, None without one."""
+        return self.core.session
+
+    @property
+    def signal(self) -> CancelSignal:
+        """Tells when the run is told to stop."""
+        return self.core.signal
+
+    def init_data(self) -> Any:
+        """The input of the workflow the step belongs to."""
+        return self._frame.init
+
+    def step_result(self, step: Any) -> Any:
+        """Output of a step of the same workflow, None unless it succeeded."""
+        return self._frame.output_of(self.core, step)
+
+
+class StepRun(ConditionContext):
+    """One attempt of a step."""
+
+    def __init__(
+        self,
+        core: Core,
+        spec: StepSpec,
+        path: str,
+        attempt: int,
+        value: Any,
+        scope: StateScope,
+        frame: Frame,
+        iteration: int,
+        index: int | None,
+        signal: CancelSignal,
+    ) -> None:
+        self.core, self.spec, self.path, self.attempt = core, spec, path, attempt
+        self._scope, self._frame = scope, frame
+        self.input, self.iteration = value, iteration
+        self.index = index
+        """Which item of a foreach this is, from 0."""
+        self.changes: dict[str, Any] | None = None
+        self._signal = signal
+        self._asked = 0
+        self._state: Any = None
+
+    @property
+    def signal(self) -> CancelSignal:
+        """Tells when this step should stop: the run was canceled, or the attempt takes too long."""
+        return self._signal
+
+    @property
+    def retry_count(self) -> int:
+        """How many attempts failed before this one."""
+        return self.attempt - 1
+
+    @property
+    def writer(self) -> Writer:
+        return Writer(self)
+
+    # -- state ------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> Any:
+        """The run's state as it was when the step began: a dict, or the step's `state` model."""
+        if self._state is None:
+            snapshot = self._scope.snapshot()
+            model = self.spec.state
+            self._state = snapshot if model is None else _validated(model, snapshot, StateInvalid)
+        return self._state
+
+    def set_state(self, changes: Any) -> None:
+        """Set top-level keys of the run's state when this step ends well. Of several calls the last one counts."""
+        if changes is None:
+            return
+        if self.spec.state is not None:
+            given = changes.model_dump(exclude_unset=True) if is_model(type(changes)) else changes
+            checked = _validated(self.spec.state, given, StateInvalid)
+            self.changes = {name: getattr(checked, name) for name in checked.model_fields_set}
+        elif is_model(type(changes)):
+            self.changes = {name: getattr(changes, name) for name in type(changes).model_fields}
+        elif isinstance(changes, Mapping):
+            self.changes = dict(changes)
+        else:
+            raise DefinitionError(f"set_state() in step '{self.path}' takes a dict or a model, not {changes!r}.")
+
+    # -- suspend ----------------------------------------------------------------------------------------------------
+
+    @property
+    def resume_data(self) -> Any:
+        """The last answer given to this step, as its `resume` model; None before the first."""
+        answers = self._known.answers
+        if not answers:
+            return None
+        return validate_answer(self.path, self.spec.resume, answers[-1])
+
+    @property
+    def suspend_data(self) -> Any:
+        """The payload this step last suspended with."""
+        return self._known.suspend_payload
+
+    @property
+    def _known(self) -> Any:
+        return self.core.state.step(self.path)
+
+    def suspend(self, model: Any = None, message: str = "", *, payload: Any = None, label: Any = ()) -> Any:
+        """Suspend the run until this step is answered; see `wfkernel.suspend`. Returns the answer on resume."""
+        return self.answer(model, message, payload, label)
+
+    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Any = ()) -> Any:
+        if model is None:
+            model = self.spec.resume
+        elif not is_model(model):
+            raise DefinitionError(f"suspend() in step '{self.path}' takes a pydantic model class or nothing, not {model!r}")
+        index, self._asked = self._asked, self._asked + 1
+        answers = self._known.answers
+        refused = None
+        if index < len(answers):
+            try:
+                return validate_answer(self.path, model, answers[index])
+            except AnswerInvalid as error:
+                refused = error
+        self._emit_suspension(index, model, message, payload, [label] if isinstance(label, str) else list(label))
+        if refused is not None:
+            problems = [list(problem) for problem in refused.problems]
+            self.core.recorder.emit(ev.STEP_ANSWER_REFUSED, {"problems": problems}, self.path, self.attempt)
+            message = f"{message} ({refused})"
+        raise RunSuspended(self.core.state.run_id, self.path, message) from None
+
+    def _emit_suspension(self, index: int, model: Any, message: str, payload: Any, labels: list[str]) -> None:
+        from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+        if payload is not None and self.spec.suspend is not None:
+            payload = _validated(self.spec.suspend, payload, SuspendDataInvalid)
+        try:
+            payload = to_jsonable_python(payload)
+        except PydanticSerializationError as error:
+            raise DefinitionError(f"suspend() in step '{self.path}': the payload is not JSON-safe: {error}") from None
+        schema = model.model_json_schema() if model is not None else {}
+        body = {"index": index, "message": message, "schema": schema, "payload": payload, "labels": labels}
+        if self.changes:
+            body["state"] = self.changes
+        self.core.recorder.emit(ev.STEP_SUSPENDED, body, self.path, self.attempt)
+
+    # -- ending early -------------------------------------------------------------------------------------------------
+
+    def bail(self, value: Any = None) -> NoReturn:
+        """End the workflow here, successfully, with `value` as its result. Later steps never run."""
+        raise Bailed(value)
+
+    def abort(self, reason: str = "aborted by the step") -> None:
+        """Cancel the run from inside. The step may still finish."""
+        self.core.signal.set(reason)
+
+    # -- output -------------------------------------------------------------------------------------------------------
+
+    def write(self, text: str) -> None:
+        self.core.recorder.emit(ev.STEP_OUTPUT, {"text": text}, self.path, self.attempt)
+
+    def progress(self, done: float, total: float | None = None, label: str = "") -> None:
+        """Say how far the step has come."""
+        self.core.recorder.emit(
+            ev.STEP_PROGRESS, {"done": done, "total": total, "label": label}, self.path, self.attempt
+        )
+
+    # -- elsewhere ----------------------------------------------------------------------------------------------------
+
+    def environment(self) -> dict[str, Any]:
+        """What a step in another process can know about its run."""
+        return {
+            "run_id": self.core.state.run_id,
+            "workflow_id": self._frame.plan.id,
+            "iteration": self.iteration,
+            "index": self.index,
+            "state": self._scope.snapshot(),
+        }
+
+    def __reduce__(self) -> Any:
+        raise DefinitionError(
+            f"step '{self.path}' takes ctx, which cannot leave the process. Use worker='threads' or 'inline', or the "
+            "functions wfkernel.suspend, write and progress."
+        )
+
+
+def previous_output(core: Core, path: str) -> Any:
+    """Output of a step that succeeded, None otherwise."""
+    step = core.state.steps.get(path)
+    return reveal(step.output, core.recorder.codec) if step is not None and step.status == "success" else None
+
+
+def _validated(model: Any, value: Any, kind: type[Exception]) -> Any:
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        problems = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
+        raise kind(problems) from None
+

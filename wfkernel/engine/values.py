@@ -1,0 +1,85 @@
+"""Values in events: Python objects while a run lives, records where it is stored.
+
+Steps pass Python objects to each other, and a run in memory never encodes anything. When a run has a store, the fields of
+an event that hold values are turned into records by the store's `Codec` as the event is written; a state folded from
+stored events holds the records, and `reveal` opens one when somebody needs it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Protocol
+
+from wfkernel.engine import events as ev
+
+__all__ = ["RECORD", "Codec", "reveal", "reveal_fields", "stored_payload"]
+
+RECORD: Final = "$wfkernel.value"
+
+_VALUE_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    ev.RUN_START: ("input",),
+    ev.RUN_FINISH: ("result",),
+    ev.STEP_START: ("input",),
+    ev.STEP_WAITING: ("input",),
+    ev.STEP_RESULT: ("output",),
+}
+_FIELDS_OF_VALUES: Final[dict[str, tuple[str, ...]]] = {
+    ev.RUN_START: ("state",),
+    ev.STEP_RESULT: ("state",),
+    ev.STEP_SUSPENDED: ("state",),
+    ev.RUN_TRAVEL: ("given", "state"),
+    ev.RUN_ROLLBACK: ("state",),
+}
+_JSON_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    ev.STEP_OUTPUT: ("output",),
+    ev.STEP_PROGRESS: ("output",),
+    ev.STEP_CUSTOM: ("data",),
+    ev.STATE_CONFLICT: ("values",),
+}
+
+
+class Codec(Protocol):
+    """Turns a value into a JSON-safe record and back."""
+
+    def encode(self, value: Any, *, durable: bool) -> dict[str, Any]: ...
+    def decode(self, record: dict[str, Any]) -> Any: ...
+
+
+def stored_payload(type_: str, payload: dict[str, Any], codec: Codec, durable: bool) -> dict[str, Any]:
+    """`payload` as it is stored: every value in it a record."""
+    stored = payload
+    for name in _VALUE_FIELDS.get(type_, ()):
+        if name in payload:
+            stored = dict(stored) if stored is payload else stored
+            record = codec.encode(payload[name], durable=durable)
+            if type_ == ev.STEP_RESULT:  # where stored values of steps are looked for: see the view `step_values`
+                stored["outputs"] = [{**record, "name": name}]
+            stored[name] = {RECORD: record}
+    for name in _FIELDS_OF_VALUES.get(type_, ()):
+        if payload.get(name):
+            stored = dict(stored) if stored is payload else stored
+            stored[name] = {key: {RECORD: codec.encode(value, durable=durable)} for key, value in payload[name].items()}
+    for name in _JSON_FIELDS.get(type_, ()):
+        if name in payload:
+            stored = dict(stored) if stored is payload else stored
+            stored[name] = _json_safe(payload[name])
+    return stored
+
+
+def reveal(value: Any, codec: Codec | None) -> Any:
+    """The Python object behind a field of a run's state."""
+    if codec is not None and type(value) is dict and len(value) == 1 and RECORD in value:
+        return codec.decode(value[RECORD])
+    return value
+
+
+def reveal_fields(values: dict[str, Any] | None, codec: Codec | None) -> dict[str, Any]:
+    """Every value of a dict revealed."""
+    return {key: reveal(value, codec) for key, value in (values or {}).items()}
+
+
+def _json_safe(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, fallback=repr, inf_nan_mode="strings")

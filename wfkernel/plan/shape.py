@@ -1,0 +1,85 @@
+"""A type as something values are checked against.
+
+pydantic does the work: models, dataclasses, `TypedDict`s, unions, containers and everything else it knows are validated
+and converted, defaults included. A class pydantic knows nothing about is accepted by `isinstance`. What does not fit is
+told as (path, message) pairs, one per problem.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wfkernel.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+__all__ = ["Misfit", "Shape", "is_model"]
+
+
+class Misfit(Exception):
+    """A value does not fit a shape. `problems` holds (path, message) pairs; the path of the value itself is empty."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        self.problems = problems
+        super().__init__(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(f"- {path}: {message}" for path, message in self.problems)
+
+
+def is_model(kind: Any) -> bool:
+    """Whether `kind` is a pydantic model class."""
+    return isinstance(kind, type) and hasattr(kind, "model_fields") and hasattr(kind, "model_validate")
+
+
+class Shape:
+    """Checks values against `kind`, a type annotation. Building the validator waits until the first check."""
+
+    __slots__ = ("_adapter", "accepts_anything", "kind")
+
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind
+        # A model without fields means "an object of any kind": what comes in is passed on as it is.
+        self.accepts_anything = kind is Any or kind is object or (is_model(kind) and not kind.model_fields)
+        self._adapter: TypeAdapter[Any] | None = None
+
+    def check(self, value: Any) -> Any:
+        """`value` validated and converted. Raises `Misfit`."""
+        if self.accepts_anything:
+            return value
+        from pydantic import ValidationError
+
+        adapter = self._adapter
+        if adapter is None:
+            adapter = self._adapter = _make_adapter(self.kind)
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            raise Misfit([(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]) from None
+
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the shape; empty where there is none (arbitrary classes)."""
+        from pydantic import PydanticUserError
+
+        if self.accepts_anything:
+            return {}
+        try:
+            return _make_adapter(self.kind).json_schema()
+        except PydanticUserError:
+            return {}
+
+
+def _make_adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
+    from pydantic import TypeAdapter
+
+    try:
+        try:
+            return TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
+        except PydanticUserError as error:
+            if error.code != "type-adapter-config-unused":
+                raise
+            return TypeAdapter(kind)  # models, dataclasses and TypedDicts bring a configuration of their own
+    except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
+        raise DefinitionError(f"{kind!r} cannot be used as a type to validate: {str(error).splitlines()[0]}") from None

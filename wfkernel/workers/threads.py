@@ -1,0 +1,54 @@
+"""The `threads` worker: functions that wait (files, networks, databases) without holding up the event loop.
+
+The context variables of the caller are copied into the thread, so `current_step()` and whatever else lives in them is
+the same there. Python computes in one thread at a time: for computing in parallel there is `processes`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+from typing import TYPE_CHECKING, Any
+
+from wfkernel.workers.base import Call, CancelSignal
+from wfkernel.workers.daemons import DaemonThreads
+from wfkernel.workers.execute import execute, stopped_before
+
+if TYPE_CHECKING:
+    from wfkernel.engine.context import StepContext
+
+__all__ = ["ThreadWorker", "cancelled_from_outside"]
+
+
+def cancelled_from_outside() -> bool:
+    """Whether the running task is being cancelled, rather than something it awaits."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+class ThreadWorker:
+    """At most `size` calls at a time, the others wait; by default as many as `asyncio.to_thread` would run."""
+
+    name = "threads"
+
+    def __init__(self, size: int | None = None) -> None:
+        self._threads = DaemonThreads(size or min(32, (os.cpu_count() or 1) + 4), "wfkernel-step")
+
+    async def run(self, call: Call, step: StepContext, signal: CancelSignal) -> Any:
+        """See `Worker.run`."""
+        future = self._threads.submit(contextvars.copy_context().run, execute, call, step, signal)
+        with signal.listening(future.cancel):  # only what has not begun can be cancelled
+            try:
+                outcome = await asyncio.wrap_future(future)
+            except asyncio.CancelledError:
+                if not cancelled_from_outside():
+                    raise stopped_before(call.path, signal) from None
+                signal.set()
+                self._threads.give_up(future)
+                raise
+        return outcome.get()
+
+    async def close(self) -> None:
+        """Let the idle threads go."""
+        self._threads.close()
