@@ -18,7 +18,7 @@ import typer
 from wfkernel.errors import AnswerInvalid, DefinitionError, WorkflowError
 
 if TYPE_CHECKING:
-    from wfkernel.engine.state import RunState
+    from wfkernel.engine.state import RunState, StepState
 
 SUCCESS: Final = 0
 FAILED: Final = 1
@@ -253,7 +253,7 @@ def _print_run(state: RunState, interrupted: bool) -> None:
             step.status + (" (restored)" if step.restored else ""),
             "" if step.duration is None else f"{step.duration:.2f} s",
             f"{step.executions}x" if step.executions else "",
-            (step.suspension.message if step.suspension else (step.error or {}).get("message", "")) or "",
+            _remark(step),
         )
         for step in state.steps.values()
     ]
@@ -263,6 +263,14 @@ def _print_run(state: RunState, interrupted: bool) -> None:
         typer.echo(f"error    {state.error.get('type', '')}: {state.error.get('message', '')}")
     if interrupted or state.status in ("suspended", "failed"):
         typer.echo(f"continue with: {resume_hint(state)}")
+
+
+def _remark(step: StepState) -> str:
+    """What a person should know about a step that is not simply done."""
+    if step.suspension is not None:
+        refused = "".join(f"\nrefused: {path or 'answer'}: {message}" for path, message in step.suspension.problems)
+        return step.suspension.message + refused
+    return str((step.error or {}).get("message", ""))
 
 
 def _print_table(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
@@ -276,7 +284,8 @@ def _print_table(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text("" if value is None else str(value)) for value in row))
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    # A pipe has no width: nothing is wrapped there, so that other programs find whole lines.
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
 
 
 def _print_json(document: Any) -> None:

@@ -99,7 +99,8 @@ class RunSuspended(BaseException):
         return f"step '{self.step}' suspended the run{what}"
 
     def _render_traceback_(self) -> list[str]:
-        return [f"\x1b[33msuspended\x1b[0m {self}"]
+        # What it asks stands above, in the step's line or form.
+        return [f"\x1b[33msuspended\x1b[0m step '{self.step}' waits for an answer"]
 
 
 class StepWaiting(BaseException):

@@ -156,7 +156,7 @@ anything = st.recursive(
 )
 def test_whatever_a_run_contains_its_view_is_json_a_browser_can_parse(text: str, value: Any, schema: dict[str, Any]):
     run = a_run(workflow=text, params={text: value}, error={"type": text, "message": text})
-    step = run.step("s" + text)
+    step = run.steps[text] = StepState(text)
     step.log.append(text)
     step.error = {"type": text, "message": text}
     step.suspension = Suspension(0, text, {"default": schema}, value, [[text, text]])

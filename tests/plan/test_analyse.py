@@ -165,8 +165,10 @@ READS_AND_BINDS = [
     ("class A:\n    def me(self): return __class__, super().me()", "", "A"),
     ("class A:\n    global g\n    g = 1", "", "A g"),
     ("class A:\n    class B:\n        def f(self): return A, B, k\n    k = 1", "B k", "A"),
+    ("class A:\n    k = 1\n    class B: j = k", "k", "A"),
     ("class A:\n    name = __qualname__ + __module__", "", "A"),
     ("@d\nclass A: x = y", "d y", "A"),
+    ("def f(a, b):\n    class C: a = a, b", "a", "f"),  # the class's `a` is not the function's
     # comprehensions
     ("r = [i*k for i in xs if i > t]", "k xs t", "r"),
     ("r = [y for x in xs for y in x]", "xs", "r"),
@@ -609,7 +611,7 @@ class Run:
         harmless = {"__import__": self.stand_in.itself, "open": self.stand_in, "print": self.stand_in.itself}
         self.space = {name: self.stand_in for name in ALWAYS_THERE}
         self.space |= {"__name__": "body", "__builtins__": vars(builtins) | harmless, **self.before}
-        self.there = set(self.space) - set(self.given) | {"__annotations__", "__conditional_annotations__"}
+        self.there = set(self.space) - set(self.given) | {"__annotations__", "__annotate__", "__conditional_annotations__"}
         code = compile(self.body, "<body>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         self.error = self.error_of(lambda: eval(code, self.space))
         self.after = dict(self.space)
@@ -765,22 +767,22 @@ GRAMMAR = {
         "<simple>",
         "<simple>",
         "if <expr>:<block>\nelse:<block>",
-        "for <x> in <expr>:<block>\nelse:<block>",
-        "while <expr> and _:<block>\nelse:<block>",
+        "for <x> in <expr>:<block>\nelse:\n <y> = <expr>",
+        "while <expr> and _:<block>\nelse:\n <x> = <expr>",
         "while True:\n _()<block>",
         "try:<block>\nexcept E as <x>:<block>\nelse:<block>",
         "try:<block>\nexcept E:<block>\nfinally:<block>",
         "try:<block>\nfinally:<block>",
         "with <expr> as <x>:<block>",
         "with suppress(E):<block>",
-        "def <f>(<x>=None, **<y>):<block>",
+        "def <f>(<x>=None, **kw):<block>",
         "def <f>():\n global <x><block>",
         "class <f>:<block>",
         "match <expr>:\n case {'k': <x>}: <simple>\n case <x> if <expr>: <y> = <expr>\n case _: <simple>",
     ],
 }
 SMALLER = {"expr": "atom", "statement": "simple"}
-ONLY_IN = {"break": "loop", "continue": "loop", "return <expr>": "function"}
+ONLY_IN = {"break": "loop", "continue": "loop", "return <expr>": "function", "del <x>": "no class"}
 
 
 @st.composite
@@ -793,7 +795,7 @@ def programs(draw: st.DrawFn) -> str:
         if production.startswith("class"):
             around = {"body"}
         elif production.startswith("def"):
-            around = {"body", "function"}
+            around = {"body", "function", "no class"}
         elif production.startswith(("for", "while")):
             around = around | {"loop"}
         chosen: dict[str, str] = {}
@@ -810,9 +812,10 @@ def programs(draw: st.DrawFn) -> str:
 
         return re.sub("<(\\w+)>", fill, production)
 
-    return "\n".join(grow("statement", 3, {"body"}) for _ in range(draw(st.integers(2, 5))))
+    return "\n".join(grow("statement", 3, {"body", "no class"}) for _ in range(draw(st.integers(2, 5))))
 
 
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")  # `break` in a `finally`
 @settings(max_examples=200, deadline=None)
 @given(programs(), st.integers(0, 100))
 def test_python_agrees_whatever_the_body(body: str, seed: int) -> None:

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from hypothesis.extra import pandas as pandas_strategies
 from polars.testing import assert_frame_equal as assert_polars_equal
 from polars.testing.parametric import dataframes as polars_frames
 
@@ -240,6 +241,27 @@ def test_restored_columns_lie_over_the_memory_they_were_read_from() -> None:
     assert np.shares_memory(frame["a"].to_numpy(), np.frombuffer(content, np.uint8))
 
 
+@given(
+    pandas_strategies.data_frames(
+        [
+            pandas_strategies.column("f", dtype=float),
+            pandas_strategies.column("i", dtype=int),
+            pandas_strategies.column("b", dtype=bool),
+            pandas_strategies.column("t", dtype="datetime64[ns]"),
+            pandas_strategies.column("o", elements=st.text() | st.none(), dtype=object),
+        ],
+        index=st.one_of(
+            pandas_strategies.range_indexes(max_size=5),
+            pandas_strategies.indexes(elements=st.text() | st.integers(), dtype=object, max_size=5),
+            pandas_strategies.indexes(dtype=float, max_size=5),
+        ),
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_any_frame_of_numbers_and_text_comes_back_exactly(frame: pd.DataFrame) -> None:
+    assert_same(restored(frame), frame)
+
+
 class Subclass(pd.DataFrame):
     pass
 
@@ -319,7 +341,10 @@ def test_polars_comes_back_exactly(name: str) -> None:
     again = restored(series)
     assert isinstance(again, pl.Series)
     assert again.name == name
-    for mine, theirs in ((again.to_frame(), series.to_frame()), (restored(series.to_frame()[1:]), series.to_frame()[1:])):
+    for mine, theirs in (
+        (again.to_frame(), series.to_frame()),
+        (restored(series.to_frame()[1:]), series.to_frame()[1:]),
+    ):
         assert_polars_equal(mine, theirs, check_exact=True, categorical_as_str=False)
         assert mine.schema == theirs.schema
     assert pl.concat([again, series]).len() == 6

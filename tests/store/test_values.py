@@ -52,7 +52,7 @@ def main() -> dict[str, Any]:
 
 
 def run(cell: str, namespace: dict[str, Any]) -> dict[str, Any]:
-    exec(textwrap.dedent(cell), namespace)
+    exec(compile(textwrap.dedent(cell), "cell", "exec", dont_inherit=True), namespace)
     return namespace
 
 
@@ -85,6 +85,8 @@ def assert_identical(mine: Any, theirs: Any) -> None:
     elif isinstance(theirs, dict):
         assert_identical(list(mine), list(theirs))
         assert_identical(list(mine.values()), list(theirs.values()))
+    elif isinstance(theirs, collections.deque):
+        assert_identical(list(mine), list(theirs))
     elif isinstance(theirs, float):
         assert repr(mine) == repr(theirs)
     else:
@@ -210,7 +212,9 @@ def test_only_the_names_asked_for_are_restored(blobs: BlobDir) -> None:
 def test_a_single_value_can_be_saved_without_a_name(blobs: BlobDir) -> None:
     for value in (None, {"a": [1]}, (1, 2), b"x" * 100_000):
         assert_identical(decode_value(encode_value(value, blobs), blobs), value)
-    with pytest.raises(ValueUnreadable, match="a value of step 'load' was not saved .TypeError: .*lock.*: run the step"):
+    with pytest.raises(
+        ValueUnreadable, match=r"a value of step 'load' was not saved .TypeError: .*lock.*: run the step"
+    ):
         decode_value(encode_value(threading.Lock(), blobs), blobs, step="load")
 
 
@@ -293,7 +297,9 @@ def test_a_module_that_is_not_installed_is_named(blobs: BlobDir, monkeypatch: py
     monkeypatch.setitem(sys.modules, "here_only", types.ModuleType("here_only"))
     records = encode_names({"m": sys.modules["here_only"]}, blobs)
     monkeypatch.delitem(sys.modules, "here_only")
-    with pytest.raises(ValueUnreadable, match="'m' of step 'imports' cannot be restored here .*No module named 'here_only'"):
+    with pytest.raises(
+        ValueUnreadable, match=r"'m' of step 'imports' cannot be restored here .*No module named 'here_only'"
+    ):
         decode_names(records, blobs, step="imports")
 
 
@@ -367,7 +373,9 @@ def test_what_pickles_but_does_not_unpickle_says_so_when_restored(blobs: BlobDir
         error = Failed(3, "no")
         """, main)  # fmt: skip
     records = encode_names({"error": main["error"]}, blobs, namespace=main)
-    with pytest.raises(ValueUnreadable, match="value 'error' cannot be restored here .TypeError.*: run the step that made"):
+    with pytest.raises(
+        ValueUnreadable, match=r"value 'error' cannot be restored here .TypeError.*: run the step that made"
+    ):
         decode_names(records, blobs)
 
 
@@ -415,7 +423,14 @@ def test_equal_but_distinct_objects_stay_distinct(blobs: BlobDir) -> None:
 def test_frames_and_arrays_inside_other_values_are_the_ones_bound_to_a_name(blobs: BlobDir) -> None:
     df, weights = pd.DataFrame({"a": [1]}), np.zeros(3)
     table, polars = pa.table({"a": [1]}), pl.Series([1])
-    values = {"view": {"df": df, "w": [weights]}, "df": df, "weights": weights, "t": table, "p": polars, "o": (table, polars)}
+    values = {
+        "view": {"df": df, "w": [weights]},
+        "df": df,
+        "weights": weights,
+        "t": table,
+        "p": polars,
+        "o": (table, polars),
+    }
     restored = round_trip(values, blobs)
     assert restored["view"]["df"] is restored["df"]
     assert restored["view"]["w"][0] is restored["weights"]
@@ -590,9 +605,18 @@ def test_closures_keep_their_cells(blobs: BlobDir, main: dict[str, Any]) -> None
             def get(): return n
             return up, get
         up, get = make()
+        def count():
+            def down(n): return down(n - 1) if n else unset is None
+            return down
+            unset = None
+        down = count()
         """, main)  # fmt: skip
-    restored = decode_names(encode_names({n: main[n] for n in ("up", "get")}, blobs, namespace=main), blobs)
+    names = ("up", "get", "down")
+    restored = decode_names(encode_names({n: main[n] for n in names}, blobs, namespace=main), blobs)
     assert (restored["up"](), restored["get"]()) == (1, 1)
+    assert restored["down"].__closure__[0].cell_contents is restored["down"]
+    with pytest.raises(NameError, match="unset"):
+        restored["down"](3)
 
 
 class Point(pydantic.BaseModel):

@@ -14,9 +14,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from wfkernel import progress, suspend, write
+from wfkernel.engine.context import current_step
 from wfkernel.engine.script import validate_answer
 from wfkernel.errors import AnswerInvalid, RunSuspended
 from wfkernel.workers.base import CancelSignal, cancel_signal
+
+
+class Done:
+    """Awaited or not, there is nothing to wait for."""
+
+    def __await__(self) -> Any:
+        return iter(())
 
 
 class RecordingStep:
@@ -27,6 +35,25 @@ class RecordingStep:
         self.answers = answers or []
         self.told: list[tuple[Any, ...]] = []
         self._asked = 0
+
+    def __reduce__(self) -> Any:
+        return current_step, ()  # as an argument it is, elsewhere, the step that runs there
+
+    @property
+    def writer(self) -> RecordingStep:
+        return self
+
+    run_id = "the-run"
+
+    def custom(self, event: dict[str, Any]) -> Any:
+        self.told.append(("custom", event))
+        return Done()
+
+    def set_state(self, changes: dict[str, Any]) -> None:
+        self.told.append(("set_state", changes))
+
+    def suspend(self, model: Any = None, message: str = "", *, payload: Any = None) -> Any:
+        return self.answer(model, message, payload)
 
     def write(self, text: str) -> None:
         self.told.append(("write", text))
@@ -207,3 +234,15 @@ def where() -> tuple[str, str | None, int]:
 def yield_some() -> Any:
     yield 1
     yield 2
+
+
+async def use_context(rows: int, ctx: Any) -> tuple[str, str, Any]:
+    ctx.write("by ctx")
+    await ctx.writer.custom({"type": "mine", "rows": rows})
+    ctx.set_state({"rows": rows})
+    ctx.progress(1, 2, "half")
+    return ctx.path, ctx.run_id, ctx.suspend(None, "sure?")
+
+
+def look_around(ctx: Any) -> None:
+    ctx.step_result("other")

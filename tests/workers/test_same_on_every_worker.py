@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -74,11 +75,11 @@ def test_what_a_step_writes_arrives_while_it_runs(worker, file):
         running = asyncio.ensure_future(run(worker, write_and_wait, file("go"), step=step))
         while not step.told:
             await asyncio.sleep(0.01)
-        open(file("go"), "w").close()
+        Path(file("go")).touch()
         return await running
 
     if worker.name == "inline":
-        open(file("go"), "w").close()  # a function that blocks the loop: nobody can let it go on later
+        Path(file("go")).touch()  # a function that blocks the loop: nobody can let it go on later
     assert asyncio.run(scenario()) == "done"
 
 
@@ -168,6 +169,24 @@ def test_exceptions_keep_attributes_causes_and_notes(worker):
     assert noted.value.__notes__ == ["look here"]
 
 
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("b'\\xff'.decode()", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+        ("compile('1 +', 'cell', 'exec')", "invalid syntax (cell, line 1)"),
+        ("open('/there/is/nothing')", "[Errno 2] No such file or directory: '/there/is/nothing'"),
+        (
+            "__import__('json').loads('{')",
+            "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)",
+        ),
+    ],
+)
+def test_exceptions_of_python_itself_keep_their_text(worker, source, text):
+    with pytest.raises((ValueError, SyntaxError, OSError)) as caught:
+        asyncio.run(run(worker, eval, source))
+    assert str(caught.value) == text
+
+
 def test_tracebacks_show_the_line_that_failed(worker):
     with pytest.raises(KeyError) as caught:
         asyncio.run(run(worker, steps.fail, "plain"))
@@ -204,7 +223,7 @@ def test_a_set_signal_keeps_a_call_from_beginning(worker, file):
     with pytest.raises(StepStopped, match="step 'step' was not begun: the run was canceled"):
         asyncio.run(run(worker, steps.wait_for_signal, file("begun"), signal=signal))
     with pytest.raises(FileNotFoundError):
-        open(file("begun"))
+        Path(file("begun")).read_text()
 
 
 def test_a_step_hears_its_signal_and_has_the_last_word(worker, file):
@@ -235,3 +254,24 @@ def test_a_worker_serves_one_event_loop_after_the_other_and_many_calls_at_once(w
         return await asyncio.gather(*(run(worker, steps.add_slowly, n) for n in range(20)))
 
     assert asyncio.run(scenario()) == asyncio.run(scenario()) == list(range(1, 21))
+
+
+def test_a_step_as_an_argument_is_the_running_step_wherever_it_runs(worker):
+    step = RecordingStep("ctx", answers=["yes"])
+    assert asyncio.run(run(worker, steps.use_context, 3, ctx=step, step=step)) == ("ctx", "the-run", "yes")
+    assert step.told == [
+        ("write", "by ctx"),
+        ("custom", {"type": "mine", "rows": 3}),
+        ("set_state", {"rows": 3}),
+        ("progress", 1, 2, "half"),
+        ("answer", None, "sure?", None),
+    ]
+
+
+def test_what_a_step_has_only_here_is_refused_there(worker):
+    step = RecordingStep()
+    text = (
+        "'step_result' of a step cannot be used in another process" if worker.name in CANNOT_REBUILD else "no attribute"
+    )
+    with pytest.raises(AttributeError, match=text):
+        asyncio.run(run(worker, steps.look_around, step, step=step))

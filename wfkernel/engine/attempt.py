@@ -27,7 +27,7 @@ from wfkernel.engine.hooks import Replace, Retry, Skip
 from wfkernel.engine.script import describe_error
 from wfkernel.engine.step_run import StepRun
 from wfkernel.engine.values import reveal
-from wfkernel.errors import RunSuspended
+from wfkernel.errors import RunSuspended, ValueUnreadable
 from wfkernel.plan.shape import Misfit
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ def known_result(core: Core, path: str, iteration: int, scope: StateScope) -> An
         return UNKNOWN
     core.adopt(path, scope)
     if known.status == "success":
-        return reveal(known.output, core.recorder.codec)
+        try:
+            return reveal(known.output, core.recorder.codec)
+        except ValueUnreadable:  # it could not be saved: only the process that made it had it
+            return UNKNOWN
     if known.status == "suspended":
         raise Suspended([path])
     if known.status == "failed" and core.state.failure is not None and known.error is not None:
@@ -121,6 +124,8 @@ async def _attempts(
                 signal = CancelSignal()
             step = StepRun(core, spec, path, attempt, given, scope, frame, iteration, index, signal)
             payload: dict[str, Any] = {"input": given}
+            if core.keeps_exceptions:
+                payload["digest"] = spec.digest()
             if iteration:
                 payload["iteration"] = iteration
             if index is not None:
@@ -172,7 +177,11 @@ async def _attempts(
                         await core.sleep(delay)
                     continue
                 described = error_of(error)
-                failed = {"status": "failed", "error": described, "duration": time.perf_counter() - began}
+                failed: dict[str, Any] = {
+                    "status": "failed", "error": described, "duration": time.perf_counter() - began,
+                }  # fmt: skip
+                if core.keeps_exceptions and _can_be_kept(error):
+                    failed["output"] = error
                 emit(ev.STEP_RESULT, failed, path, attempt, durable=True)
                 raise StepFailed(path, described, error) from None
             _succeed(core, step, outcome, began, scope)
@@ -189,9 +198,23 @@ def _succeed(core: Core, step: StepRun, outcome: Any, began: float, scope: State
         payload["state"] = step.changes
     if step.spec.compensate is not None:
         payload["compensate"] = True
-    core.recorder.emit(ev.STEP_RESULT, payload, step.path, step.attempt, durable=True)
+    try:
+        core.recorder.emit(ev.STEP_RESULT, payload, step.path, step.attempt, durable=True)
+    except Exception as error:  # the store cannot keep this value
+        described = error_of(error)
+        core.recorder.emit(ev.STEP_RESULT, {"status": "failed", "error": described}, step.path, step.attempt, durable=True)
+        raise StepFailed(step.path, described, error) from None
     if step.changes:
         scope.apply(step.changes)
+
+
+def _can_be_kept(error: Exception) -> bool:
+    import pickle
+
+    try:
+        return isinstance(pickle.loads(pickle.dumps(error)), type(error))
+    except Exception:
+        return False
 
 
 def _may_retry(policy: Any, error: Exception) -> bool:

@@ -58,6 +58,8 @@ class Core:
         self.slots = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
         self.executing = 0
         self.sleeping: list[float] = []
+        self.keeps_exceptions = False
+        """Durable functions: a failed step raises the same exception again, and the code of steps is noted."""
         self.functions: dict[str, Any] = {}
         """Compensations of the steps met so far, by path."""
         state = recorder.state

@@ -69,6 +69,8 @@ class StepState:
     input: Any = None
     output: Any = None
     """Value of a finished step, as the engine's events carry it (see `wfkernel.engine.values`)."""
+    digest: str = ""
+    """Digest of the code the step was last executed with, in a durable function."""
     changes: dict[str, Any] | None = None
     """What the step set in the run's state, over all its iterations and suspensions."""
     done_seq: int = 0
@@ -113,8 +115,10 @@ class RunState:
     """How many of them, from the end, are undone."""
     failure: dict[str, Any] | None = None
     """The error that is being compensated for."""
-    asked: list[tuple[str, str]] = field(default_factory=list)
-    """(path, digest of the code) of the steps a durable function called, in order."""
+    definition: str = ""
+    """Digest of what the run executes."""
+    function: Any = None
+    """The durable function itself, where it was asked to be kept."""
     steps: dict[str, StepState] = field(default_factory=dict)
     """In plan order: the order of the notebook's cells where it is known, else of first execution."""
     seq: int = 0
@@ -177,6 +181,7 @@ def _run_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
         for name in RunState.__slots__:
             setattr(state, name, getattr(fresh, name))
     state.input, state.initial = payload.get("input"), payload.get("state")
+    state.definition, state.function = payload.get("definition", ""), payload.get("function")
     state.session, state.resource = payload.get("session", ""), payload.get("resource", "")
     state.status = payload["status"]
     state.started_at = event.ts
@@ -259,12 +264,11 @@ def _run_rollback(state: RunState, event: Event, payload: dict[str, Any]) -> Non
         step.changes = None
 
 
-def _decision(state: RunState, event: Event, payload: dict[str, Any]) -> None:
-    state.decisions[event.path] = payload["arms"]
-
-
-def _step_iteration(state: RunState, event: Event, payload: dict[str, Any]) -> None:
-    state.decisions[event.path] = [payload["iteration"], payload["again"]]
+def _decided(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    if event.path not in state.decisions and event.path not in state.steps and (parent := parent_path(event.path)):
+        state.children.setdefault(parent, []).append(event.path)
+    looped = event.type == ev.STEP_ITERATION
+    state.decisions[event.path] = [payload["iteration"], payload["again"]] if looped else payload["arms"]
 
 
 def _step_waiting(state: RunState, event: Event, payload: dict[str, Any]) -> None:
@@ -304,6 +308,7 @@ def _step_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
         step.answers = []  # an answer was given for this code and these numbers, not for others
     step.code, step.inputs = code, inputs
     step.input, step.output = payload.get("input"), None
+    step.digest = payload.get("digest", "")
     step.reads, step.binds = payload.get("reads", step.reads), payload.get("binds", step.binds)
     step.status, step.attempt = "running", event.attempt
     step.executions += 1
@@ -365,9 +370,9 @@ def _step_result(state: RunState, event: Event, payload: dict[str, Any]) -> None
     step.status = payload["status"]
     step.ended_at, step.duration = event.ts, payload.get("duration")
     step.error = payload.get("error")
+    step.output = payload.get("output")
     if step.status == "success":
         step.done = {"code": step.code, "inputs": step.inputs, "outputs": payload.get("outputs", [])}
-        step.output = payload.get("output")
         if (changes := payload.get("state")) is not None:
             step.changes = {**step.changes, **changes} if step.changes else changes
         step.done_seq = event.seq
@@ -389,9 +394,9 @@ _HANDLERS: Final = {
     ev.RUN_COMPENSATING: _run_compensating,
     ev.RUN_TRAVEL: _run_travel,
     ev.RUN_ROLLBACK: _run_rollback,
-    ev.BRANCH_SELECTED: _decision,
-    ev.PARALLEL_JOINED: _decision,
-    ev.STEP_ITERATION: _step_iteration,
+    ev.BRANCH_SELECTED: _decided,
+    ev.PARALLEL_JOINED: _decided,
+    ev.STEP_ITERATION: _decided,
     ev.STEP_WAITING: _step_waiting,
     ev.STEP_DIED: _step_died,
     ev.STEP_COMPENSATED: _step_compensated,

@@ -16,7 +16,7 @@ __all__ = ["RECORD", "Codec", "reveal", "reveal_fields", "stored_payload"]
 RECORD: Final = "$wfkernel.value"
 
 _VALUE_FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    ev.RUN_START: ("input",),
+    ev.RUN_START: ("input", "function"),
     ev.RUN_FINISH: ("result",),
     ev.STEP_START: ("input",),
     ev.STEP_WAITING: ("input",),
@@ -51,7 +51,7 @@ def stored_payload(type_: str, payload: dict[str, Any], codec: Codec, durable: b
         if name in payload:
             stored = dict(stored) if stored is payload else stored
             record = codec.encode(payload[name], durable=durable)
-            if type_ == ev.STEP_RESULT:  # where stored values of steps are looked for: see the view `step_values`
+            if type_ == ev.STEP_RESULT and payload["status"] == "success":  # where stored values of steps are looked for: see the view `step_values`
                 stored["outputs"] = [{**record, "name": name}]
             stored[name] = {RECORD: record}
     for name in _FIELDS_OF_VALUES.get(type_, ()):

@@ -37,9 +37,9 @@ class LiveView:
         step = command.get("step")
         try:
             if command.get("op") == "resume":
-                self._session.resume(command.get("data"), step, by="run view")
+                known = self._session.cells.get(self._session.resume(command.get("data"), step, by="run view"))
                 self.refresh()
-                return {"ok": True}
+                return {"ok": True, "cell_id": (known.cell_id or "") if known else ""}
             if command.get("op") == "continue" and step is not None:
                 return self._continue(step)
         except AnswerInvalid as error:

@@ -155,6 +155,8 @@ class WorkflowEngine(NBClientEngine):  # type: ignore[misc]
             log_output=log_output,
             stdout_file=stdout_file,
             stderr_file=stderr_file,
+            # The kernel writes its warnings (about TCP, about debuggers) to the user's terminal.
+            extra_arguments=["--log-level=ERROR"],
         )
         return _Client(manager, earlier, **options)
 

@@ -397,7 +397,7 @@ def _suspension_html(suspension: dict[str, Any]) -> str:
 
 def _progress_html(progress: dict[str, Any]) -> str:
     words = _html(_progress_words(progress))
-    if not progress["total"]:
+    if not progress["total"] or progress["done"] >= progress["total"]:  # a full bar says nothing
         return f"<div>{words}</div>"
     percent = max(0.0, min(100.0, 100.0 * progress["done"] / progress["total"]))
     bar = (

@@ -160,10 +160,10 @@ class _Scope(FlowWalker):
             self.uses.add(_Use(kind, name, explicit))
 
     def absorb(self, uses: Iterable[_Use]) -> None:
-        """Note the uses of an inner function that may be called at this point."""
+        """Note the uses of an inner scope whose body may be run at this point."""
         for kind, name, explicit in uses:
             kind = "read" if kind == "need" else kind
-            if self.kind == "class":  # functions do not see the names of the class around them
+            if self.kind == "class":  # inner scopes do not see the names of the class around them
                 self.uses.add(_Use(kind, name, explicit))
             else:
                 self.touch(kind, name, explicit)
@@ -296,8 +296,9 @@ class _Scope(FlowWalker):
             for name, uses in list(self.late.items()):
                 self.late[name] = {use for use in uses if use.kind in ("read", "need")}  # it was not called
                 self.release(name)
-        uses = {use._replace(explicit=use.explicit or use.name in self.globals) for use in self.uses}
-        return _without(uses, local)
+        # What a class body binds it looks up as a global where it is unbound, past any enclosing function.
+        own = self.globals | (self.ever - self.nonlocals if self.kind == "class" else set())
+        return _without({use._replace(explicit=use.explicit or use.name in own) for use in self.uses}, local)
 
     def enter(self, inner: _Scope) -> None:
         """Note what walking an inner scope found, besides its uses."""
@@ -405,9 +406,12 @@ class _Scope(FlowWalker):
         self.mention(self.aside([*node.bases, *node.keywords], params))
         body = self.inner("class")
         body.visit_all(node.body)
-        special = bool(node.bases or node.keywords)  # a metaclass may provide names to the body
-        for kind, name, explicit in body.close(params):
-            self.touch("read" if special and kind == "need" else kind, name, explicit)
+        uses = body.close(params)
+        if self.kind == "class" or node.bases or node.keywords:  # a metaclass may provide some of the names
+            self.absorb(uses)
+        else:
+            for use in uses:
+                self.touch(*use)
         self.enter(body)
         self.bind(node.name)
         self.defer(node.name, late | _without(set().union(*body.late.values()), params))

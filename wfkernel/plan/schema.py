@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 __all__ = ["check_schema", "example_answer"]
 
 
 def check_schema(schema: dict[str, Any], data: Any) -> list[tuple[str, str]]:
     """(path, message) for everything in `data` that does not fit `schema`; an empty schema accepts anything."""
-    from jsonschema import Draft202012Validator
-
     if not schema:
         return []
     problems = []

@@ -5,7 +5,8 @@ the constants and names they use, defaults, closures, and the globals they look 
 comments and docstrings do not count, so moving or documenting a function changes nothing.
 
 Code that can be imported is where it comes from: module and qualified name, the version of its package, and the file's
-content when the module is not an installed one (so an edit to ``utils.py`` beside the notebook counts).
+content when the module is not an installed one (so an edit to ``utils.py`` beside the notebook counts). Of wfkernel's own
+functions only the name counts: an upgrade of wfkernel executes no finished step again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _NOT_CONTENT: Final = frozenset(
     }
 )
 """Class attributes that are bookkeeping of Python and pydantic."""
+_OUR_OWN: Final = __name__.partition(".")[0]
 _LOOKUPS: Final = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _NAMED_OPERANDS: Final = frozenset({*dis.hasconst, *dis.hasname, *dis.haslocal, *dis.hasfree, *dis.hascompare})
 _HAS_DOCSTRING: Final = 0x4000000
@@ -68,6 +70,10 @@ def code_parts(value: Any) -> tuple[Any, ...] | None:
     return None
 
 
+def _is_our_own(function: FunctionType) -> bool:
+    return str(function.__module__).partition(".")[0] == _OUR_OWN
+
+
 def _code_parts(code: CodeType) -> tuple[Any, ...]:
     """Instructions with what their operands stand for, since the tables these point into also hold docstrings."""
     instructions: list[Any] = []
@@ -80,6 +86,8 @@ def _code_parts(code: CodeType) -> tuple[Any, ...]:
 
 def _function_parts(function: FunctionType) -> tuple[Any, ...]:
     code = function.__code__
+    if _is_our_own(function):
+        return "function", function.__module__, function.__qualname__
     if _can_be_imported(function):
         return "function", *_origin(function.__module__), function.__qualname__, code
     cells = function.__closure__ or ()
@@ -132,7 +140,10 @@ def _can_be_imported(code: FunctionType | type) -> bool:
 
 def _origin(module_name: str) -> tuple[str, str | None, str | None]:
     """Module name, version of its package, digest of its source unless it is installed."""
-    package = sys.modules.get(module_name.partition(".")[0])
+    top = module_name.partition(".")[0]
+    if top == _OUR_OWN:
+        return module_name, None, None
+    package = sys.modules.get(top)
     version = getattr(package, "__version__", None)
     file = getattr(sys.modules.get(module_name), "__file__", None)
     source = None

@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Database"]
 
-LOCK_WAIT: Final = 10.0
+LOCK_WAIT: Final = 30.0
 """Seconds to wait for another process to close the file before saying who holds it."""
 IDLE_SECONDS: Final = 0.5
+YIELD_SECONDS: Final = 0.05
+"""How soon an open file that nobody uses here is closed when another process waits for it."""
 STALE_MARK_SECONDS: Final = 2.0
 BATCH_SECONDS: Final = 0.05
 FOLD_EVENTS: Final = 5_000
@@ -157,6 +159,8 @@ class Database:
             return
         folded = dict(connection.execute("SELECT file, folded FROM wf.journals").fetchall())
         for file in files:
+            # Asked before reading: what is complete now holds nothing more when it has been read to its end.
+            complete = self._is_complete(file, files)
             offset = start = folded.get(file.name, 0)
             events: list[Event] = []
             torn: TornTail | None = None
@@ -172,14 +176,14 @@ class Database:
                     torn = tail
                 if offset > start:
                     self._commit(connection, file.name, events, offset)
-            # The newest file of a living process is still being written; every other one is complete.
-            if self._is_complete(file, files):
+            if complete:
                 if torn is not None and torn.complete:
                     self._quarantine(file)
+                file.unlink()  # first the file: without its offset it would be folded a second time
                 connection.execute("DELETE FROM wf.journals WHERE file = ?", [file.name])
-                file.unlink(missing_ok=True)
 
     def _is_complete(self, file: Path, files: list[Path]) -> bool:
+        """Whether nobody will write to `file` any more: only the newest file of a living process is still written."""
         owner = owner_of(file)
         number = int(file.name.removesuffix(SUFFIX).rpartition(".")[2])
         if any(owner_of(f) == owner and int(f.name.removesuffix(SUFFIX).rpartition(".")[2]) > number for f in files):
@@ -216,7 +220,7 @@ class Database:
         """Fold what was journaled, in batches; close the file when nothing happened for a while."""
         pause = BATCH_SECONDS
         while not self._stop:
-            self._wake.wait(timeout=None if self._connection is None else IDLE_SECONDS)
+            self._wake.wait(timeout=None if self._connection is None else YIELD_SECONDS)
             self._wake.clear()
             if self._stop:
                 return
@@ -231,7 +235,7 @@ class Database:
                     self._journaled = True
                     self._wake.set()
                     pause = min(pause * 2, 1.0)
-            elif time.monotonic() - self._used >= IDLE_SECONDS:
+            elif time.monotonic() - self._used >= IDLE_SECONDS or self._is_wanted():
                 self._close_connection()
 
 

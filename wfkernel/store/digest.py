@@ -16,12 +16,12 @@ that differ only in memory order, pyarrow tables only in their chunks, after an 
 
 from __future__ import annotations
 
-import array
 import copyreg
-import struct
+import marshal
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -33,8 +33,8 @@ from wfkernel.store.frames import Inexact, is_frame, write_frame
 
 __all__ = ["digest_value"]
 
-_LONG: Final = 32
-"""Lists from this length on are hashed in one piece if all members are float, int or str."""
+_SCALARS: Final = frozenset({type(None), bool, int, float, complex, str, bytes, type(...)})
+"""What marshal writes by type and content alone."""
 
 
 def digest_value(value: Any) -> str:
@@ -42,12 +42,13 @@ def digest_value(value: Any) -> str:
     try:
         token = _Tokens().of(value)
     except RecursionError:
-        token = _opaque(value)
+        token = _pickled(value)
     return (token[1:] if token[:1] == _HASH else xxh3_128_digest(token)).hex()
 
 
 _HASH: Final = b"#"
-"""First byte of a token that is a hash; the others are the scalars' own bytes."""
+"""First byte of a token that is a hash; marshal uses others."""
+_first: Final = itemgetter(0)
 
 
 def _hash(tag: str, parts: Iterable[bytes]) -> bytes:
@@ -58,25 +59,23 @@ def _opaque(value: Any) -> bytes:
     return _hash("opaque", [type_name(type(value)).encode()])
 
 
-def _text(tag: bytes, content: bytes) -> bytes:
-    return b"%s%d:%s" % (tag, len(content), content)
+def _pickled(value: Any) -> bytes:
+    """The token of a value nested so deeply that only pickle may still reach its end. Identity plays a part here."""
+    import cloudpickle
+
+    try:
+        return _hash("pickle", [cloudpickle.dumps(value, protocol=4)])
+    except Exception:  # of foreign code, or because not even pickle does
+        return _opaque(value)
 
 
-def _float(value: float) -> bytes:
-    return b"f" + (struct.pack("<d", value) if value == value else b"    nan ")
+def _marshalled(value: Any) -> bytes:
+    """The bytes of a scalar, or of a list or tuple of scalars. Later versions of the format show identity."""
+    return marshal.dumps(value, 2)
 
 
-_SCALARS: Final[dict[type, Callable[[Any], bytes]]] = {
-    type(None): lambda _: b"N",
-    bool: lambda value: b"T" if value else b"F",
-    int: lambda value: _text(b"i", value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)),
-    float: _float,
-    complex: lambda value: b"c" + _float(value.real) + _float(value.imag),
-    str: lambda value: _text(b"s", value.encode("utf-8", "surrogatepass")),
-    bytes: lambda value: _text(b"b", value),
-    type(...): lambda _: b"E",
-    type(NotImplemented): lambda _: b"I",
-}
+def _flat(tag: bytes, value: Any) -> bytes:
+    return _HASH + xxh3_128_digest(tag + _marshalled(value))
 
 
 class _Sink:
@@ -106,14 +105,19 @@ class _Tokens:
         """id -> depth of the objects whose token is being made."""
 
     def of(self, value: Any) -> bytes:
-        scalar = _SCALARS.get(type(value))
-        if scalar is not None:
-            return scalar(value)
+        kind = type(value)
+        if kind in _SCALARS:
+            return _marshalled(value)
+        if kind is list or kind is tuple:
+            if _SCALARS.issuperset(map(type, value)):
+                return _flat(b"flat", value)  # marshal tells lists from tuples
+        elif kind is dict and _SCALARS.issuperset(map(type, value.values())) and set(map(type, value)) == {str}:
+            return _flat(b"dict", sorted(value.items(), key=_first))
         key = id(value)
         if key in self._known:
             return self._known[key][0]
         if key in self._open:
-            return _text(b"^", b"%d" % self._open[key])  # a cycle: how deep the object it returns to lies
+            return b"^%d;" % self._open[key]  # a cycle: how deep the object it returns to lies
         self._open[key] = len(self._open)
         try:
             token = self._compound(value)
@@ -125,7 +129,7 @@ class _Tokens:
     def _compound(self, value: Any) -> bytes:
         kind = type(value)
         if kind is list or kind is tuple:
-            return _hash(kind.__name__, self._members(value))
+            return _hash(kind.__name__, map(self.of, value))
         if kind is dict or kind is MappingProxyType:
             return _hash("dict", sorted(self.of(key) + self.of(item) for key, item in value.items()))
         if kind is set or kind is frozenset:
@@ -145,18 +149,6 @@ class _Tokens:
             return self._taken_apart(value)
         tag, *contents = parts
         return _hash(tag, map(self.of, contents))
-
-    def _members(self, values: list[Any] | tuple[Any, ...]) -> Iterable[bytes]:
-        if len(values) >= _LONG:
-            kinds = set(map(type, values))
-            if kinds == {float}:
-                return [b"float", array.array("d", values).tobytes()]
-            if kinds == {str}:
-                lengths = array.array("q", map(len, values)).tobytes()
-                return [b"str", lengths, "".join(values).encode("utf-8", "surrogatepass")]
-            if kinds == {int} and min(values) >= -(1 << 63) and max(values) < 1 << 63:
-                return [b"int", array.array("q", values).tobytes()]
-        return map(self.of, values)
 
     def _frame(self, value: Any) -> bytes:
         try:
@@ -180,15 +172,21 @@ class _Tokens:
         try:
             reduce = copyreg.dispatch_table.get(type(value))
             reduced = reduce(value) if reduce is not None else value.__reduce_ex__(4)
+        except RecursionError:
+            raise
         except Exception:  # any error of foreign code means that this object does not show its content
             return _opaque(value)
         if isinstance(reduced, str):
             wrapped = getattr(value, "__wrapped__", None)
             return _hash("global", map(self.of, (getattr(value, "__module__", None), reduced, wrapped)))
-        make, arguments, state, listed, items = (*reduced, None, None, None)[:5]
-        pairs = list(items) if items is not None else []
-        keyed = pairs if isinstance(value, OrderedDict) else dict(pairs)
-        return _hash("object", map(self.of, (make, arguments, state, list(listed or ()), keyed)))
+        make, arguments, *rest = reduced
+        state, listed, items = (*rest, None, None, None)[:3]
+        parts = [self.of(make), *map(self.of, arguments or ()), b"|", self.of(state)]
+        if listed is not None:
+            parts.append(self.of(list(listed)))
+        if items is not None:
+            parts.append(self.of(list(items) if isinstance(value, OrderedDict) else dict(items)))
+        return _hash("object", parts)
 
 
 def _written(write: Callable[[Any, Any], None], value: Any) -> bytes:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["Inexact", "check_arrow_type", "frame_bytes", "is_frame", "read_frame", "write_frame"]
+__all__ = ["Inexact", "check_arrow_type", "compact", "frame_bytes", "is_frame", "read_frame", "write_frame"]
 
 _KEY: Final = b"wfkernel"
 _KINDS: Final = {
@@ -162,12 +162,12 @@ def _polars_table(frame: Any) -> pa.Table:
 
 
 def compact(array: pa.Array) -> pa.Array:
-    """The array without what a slice leaves behind in nested columns, so that it has the same bytes once restored."""
+    """The array without what a slice leaves behind in its buffers, so that equal content has equal bytes."""
     import pyarrow as pa
 
-    if len(array) and not pa.types.is_nested(array.type):
+    if array.nbytes == array.get_total_buffer_size():
         return array
-    return array.take(pa.array(range(len(array)), pa.int64()))
+    return pa.concat_arrays([array, array[:0]])  # of a single array it would hand back the same buffers
 
 
 def _check_pyarrow(value: pa.Table | pa.RecordBatch) -> None:

@@ -29,7 +29,7 @@ import pandas as pd
 import pyarrow as pa
 from pandas.tseries.frequencies import to_offset
 
-from wfkernel.store.frames import Inexact, check_arrow_type
+from wfkernel.store.frames import Inexact, check_arrow_type, compact
 
 __all__ = ["read_frame", "read_series", "write_frame", "write_series"]
 
@@ -64,7 +64,11 @@ def write_frame(frame: pd.DataFrame) -> tuple[pa.RecordBatch, Spec]:
 
 def read_frame(batch: pa.RecordBatch, spec: Spec, overlay: Overlay) -> pd.DataFrame:
     arrays, index = _read_rows(batch, spec, overlay)
-    columns = {i: pd.Series(a, index=index, dtype=a.dtype, copy=False) for i, a in enumerate(arrays)}
+    # Only a Series keeps pandas from making text out of objects.
+    columns = {
+        i: pd.Series(a, index=index, dtype=a.dtype, copy=False) if a.dtype.kind == "O" else a
+        for i, a in enumerate(arrays)
+    }
     frame = pd.DataFrame(columns, index=index, copy=False)
     if len(arrays) >= CONSOLIDATE_FROM:
         frame = frame.copy()
@@ -368,7 +372,7 @@ def _one_array(array: pa.Array | pa.ChunkedArray) -> pa.Array:
     if isinstance(array, pa.ChunkedArray):  # more text than 32-bit offsets can address
         raise Inexact("text too large for one Arrow array")
     check_arrow_type(array.type)
-    return array
+    return compact(array)
 
 
 # ----------------------------------------------------------------------------------------------------- time zones

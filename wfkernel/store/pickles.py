@@ -20,7 +20,7 @@ import pickle
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, ModuleType
 from typing import Any, Final
 
 import cloudpickle
@@ -79,19 +79,31 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
         return reference
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, io.TextIOWrapper) and obj not in (sys.stdout, sys.stderr):
-            raise TypeError(f"cannot pickle an open file ({obj.name})")  # cloudpickle would pickle what it reads
-        reduced = super().reducer_override(obj)
-        if reduced is NotImplemented or not isinstance(obj, FunctionType):
+        if isinstance(obj, FunctionType):
+            return self._reduce_function(obj)
+        if isinstance(obj, CellType):  # cloudpickle's own way gives every function a copy of the cells they share
+            return _empty_cell, (), _cell_content(obj), None, None, _fill_cell
+        if isinstance(obj, io.TextIOBase):
+            for name in ("stdout", "stderr"):
+                if obj is getattr(sys, name):
+                    return getattr, (sys, name)
+            if isinstance(obj, io.TextIOWrapper):  # cloudpickle would pickle what it reads
+                raise TypeError(f"cannot pickle an open file ({obj.name})")
+        return super().reducer_override(obj)
+
+    def _reduce_function(self, function: FunctionType) -> Any:
+        reduced = super().reducer_override(function)
+        if reduced is NotImplemented:  # it can be imported
             return reduced
-        self.met.add(id(obj))
-        if obj.__globals__ is not self._namespace:
+        self.met.add(id(function))
+        if function.__globals__ is not self._namespace:
             return reduced
-        make, (code, _, *rest), (attributes, slots), _, _, fill = reduced
+        make, (code, _, *defaults, _), (attributes, slots), _, _, fill = reduced
         used = {name: value for name, value in slots["__globals__"].items() if self._can_pickle(value)}
         self.took_globals |= bool(used)
-        state = (attributes, slots | {"__globals__": {}}, used, fill)
-        return make, (code, self._namespace, *rest), state, None, None, _complete_function
+        arguments = (code, self._namespace, *defaults, function.__closure__)
+        state = (attributes, slots | {"__globals__": {}, "__closure__": None}, used, fill)
+        return make, arguments, state, None, None, _complete_function
 
     def _can_pickle(self, value: Any) -> bool:
         probed = self._probed
@@ -125,6 +137,22 @@ def _complete_function(function: FunctionType, state: tuple[Any, Any, dict[str, 
     fill(function, (attributes, slots))
     if builtins is not None:
         namespace["__builtins__"] = builtins
+
+
+def _empty_cell() -> CellType:
+    return CellType()
+
+
+def _cell_content(cell: CellType) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:
+        return ()
+
+
+def _fill_cell(cell: CellType, content: tuple[Any, ...]) -> None:
+    for value in content:
+        cell.cell_contents = value
 
 
 class _Unpickler(pickle.Unpickler):

@@ -27,11 +27,11 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Final, NoReturn
 
-from wfkernel.workers.base import Call, CancelSignal, signalled_by
+from wfkernel.workers.base import CancelSignal
 from wfkernel.workers.capture import text_stream
 from wfkernel.workers.channel import Channel, ChannelClosed
 from wfkernel.workers.execute import Outcome, execute
-from wfkernel.workers.remote import RemoteStep
+from wfkernel.workers.remote import RemoteStep, open_call
 from wfkernel.workers.shipping import Parts, pack_outcome, unpack
 
 __all__ = ["MARK", "main"]
@@ -82,10 +82,9 @@ class _Child:
     def _execute(self, parts: Parts, cancel: CancelSignal) -> None:
         path = ""
         try:
-            with signalled_by(cancel):
-                call: Call = unpack(parts)
+            step = RemoteStep(lambda parts: self._channel.send(b"step", *parts))
+            call = open_call(parts, step, cancel)
             path = call.path
-            step = RemoteStep(call, lambda parts: self._channel.send(b"step", *parts))
             self._channel.send(b"begun")
             outcome = execute(call, step, cancel)
             del call

@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine.context import running
 from wfkernel.errors import DefinitionError, WorkflowError
-from wfkernel.workers.base import Call, CancelSignal, StepStopped, signalled_by
+from wfkernel.workers.base import Call, CancelSignal, StepStopped
 from wfkernel.workers.capture import capturing, print_here
 from wfkernel.workers.died import WorkerDied
 from wfkernel.workers.execute import Outcome, begin, execute
-from wfkernel.workers.remote import Relay, RemoteStep
-from wfkernel.workers.shipping import pack_call, pack_outcome, unpack, unpack_outcome
+from wfkernel.workers.remote import Relay, RemoteStep, open_call
+from wfkernel.workers.shipping import pack_call, pack_outcome, unpack_outcome
 
 if TYPE_CHECKING:
     from wfkernel.engine.context import StepContext
@@ -201,10 +201,9 @@ def _execute(parts: list[Any], topic: str, number: str) -> tuple[int, list[bytes
     try:
         with capturing(lambda name, data: send(name, [data])):
             try:
-                with signalled_by(signal):
-                    call: Call = unpack([bytearray(part) for part in parts])
+                remote = RemoteStep(lambda parts: send("step", [bytes(part) for part in parts]))
+                call = open_call([bytearray(part) for part in parts], remote, signal)
                 path = call.path
-                remote = RemoteStep(call, lambda parts: send("step", [bytes(part) for part in parts]))
                 outcome = execute(call, remote, signal)
             except Exception as error:  # the call cannot be opened here: a module that is missing, say
                 outcome = Outcome(error=error)

@@ -27,6 +27,7 @@ class Outcome:
 
     def get(self) -> Any:
         """The result; raises the exception if there was one."""
+        __tracebackhide__ = True  # IPython leaves this frame out
         if self.error is not None:
             try:
                 raise self.error

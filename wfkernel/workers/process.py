@@ -64,7 +64,8 @@ class WorkerProcess:
         self.call_sent = threading.Event()
         """Set while a call is in flight; before that, `ask_to_end` would be lost."""
         self._surroundings: Parts = []
-        self._last: deque[str] = deque(maxlen=LAST_LINES)
+        self._last: deque[str] = deque([""], maxlen=LAST_LINES + 1)
+        """Last lines of output of the call in flight, the last one still open."""
         self._context: contextvars.Context | None = None
         """Where output of the call in flight is printed."""
         self._marked = threading.Event()
@@ -88,6 +89,7 @@ class WorkerProcess:
         """Have the process execute a pickled call; blocks until it is done. Raises `ProcessEnded`."""
         surroundings = pack((os.getcwd(), dict(os.environ), list(sys.path)))
         self._last.clear()
+        self._last.append("")
         self._marked.clear()
         self._context = contextvars.copy_context()
         text = {kind: codecs.getincrementaldecoder("utf-8")("replace") for kind in (b"stdout", b"stderr")}
@@ -114,7 +116,7 @@ class WorkerProcess:
                 self.kill()
                 self._ended.wait()
             self._draining.join(_SETTLE_SECONDS)
-            raise ProcessEnded(self._process.returncode, begun, list(self._last)) from None
+            raise ProcessEnded(self._process.returncode, begun, self._last_output()) from None
         finally:
             self.call_sent.clear()
             self._context = None
@@ -172,6 +174,12 @@ class WorkerProcess:
                 self._print("stderr", line.decode("utf-8", "replace"))
 
     def _print(self, name: Literal["stdout", "stderr"], text: str) -> None:
-        self._last.extend(text.splitlines())
+        first, *more = text.split("\n")
+        self._last[-1] += first
+        self._last.extend(more)
         if self._context is not None:
             self._context.copy().run(print_here, name, text)
+
+    def _last_output(self) -> list[str]:
+        *ended, still_open = self._last
+        return ([*ended, still_open] if still_open else ended)[-LAST_LINES:]

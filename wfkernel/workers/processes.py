@@ -42,7 +42,8 @@ class ProcessWorker:
     """At most `size` calls at a time (by default one per CPU this process may use), the others wait.
 
     `grace`: seconds a step has, once its signal is set, to end by itself; then its process gets SIGTERM, which runs its
-    `finally` blocks, and after as long again SIGKILL.
+    `finally` blocks, and after as long again SIGKILL. When the task that awaits the call is cancelled (a timeout), SIGTERM
+    comes at once.
     """
 
     name = "processes"
@@ -66,6 +67,7 @@ class ProcessWorker:
                 if not cancelled_from_outside():
                     raise stopped_before(call.path, signal) from None
                 signal.set()
+                flight.hurry()
                 await _ended(future)
                 raise
             finally:
@@ -141,6 +143,8 @@ class _Flight:
         self._lock = threading.Lock()
         self._process: WorkerProcess | None = None
         self._over = threading.Event()
+        self._hurry = threading.Event()
+        """Set when the function need not be given time to end by itself, or has ended."""
 
     def begin(self, process: WorkerProcess) -> None:
         """The call goes to this process now."""
@@ -154,6 +158,7 @@ class _Flight:
         """The call has left its process: nothing may be done to that any more."""
         with self._lock:
             self._over.set()
+            self._hurry.set()
 
     def stop(self) -> None:
         """The signal was set. Returns at once."""
@@ -163,6 +168,10 @@ class _Flight:
         if not self.future.cancel() and process is not None:
             threading.Thread(target=self._stop, args=(process,), name="wfkernel-stop", daemon=True).start()
 
+    def hurry(self) -> None:
+        """Nobody waits for the result any more: end the process without waiting for the function to listen."""
+        self._hurry.set()
+
     def error(self) -> StepStopped:
         """The error of a call whose process was ended."""
         return StepStopped(
@@ -171,17 +180,17 @@ class _Flight:
 
     def _stop(self, process: WorkerProcess) -> None:
         process.call_sent.wait(self._grace)
-        measures: list[Callable[[], None]] = [
-            lambda: process.ask_to_end(self.signal.reason),
-            process.terminate,
-            process.kill,
+        measures: list[tuple[Callable[[], None], threading.Event]] = [
+            (lambda: process.ask_to_end(self.signal.reason), self._hurry),
+            (process.terminate, self._over),
+            (process.kill, self._over),
         ]
-        for measure in measures:
+        for measure, enough in measures:
             with self._lock:
                 if self._over.is_set():
                     return
                 measure()
-            self._over.wait(self._grace)
+            enough.wait(self._grace)
 
 
 async def _ended(future: Future[Outcome]) -> None:

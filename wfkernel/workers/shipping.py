@@ -10,10 +10,13 @@ there. One that cannot be pickled, or not be opened again, comes back as `Remote
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import FunctionType
 from typing import Any, Final
 
 from wfkernel.errors import DefinitionError, RunSuspended, WorkflowError
@@ -79,6 +82,8 @@ def pack_call(call: Call) -> Parts:
     """The call as bytes; raises `DefinitionError` naming what cannot be sent."""
     try:
         return pack(call)
+    except DefinitionError:  # an argument that says itself why it stays here
+        raise
     except Exception as error:
         named = {"its code": call.function, **{f"its argument {n + 1}": a for n, a in enumerate(call.args)}}
         named |= {f"its argument '{name}'": value for name, value in call.kwargs.items()}
@@ -130,14 +135,36 @@ def _failed(error: BaseException) -> _Failed:
     text = "".join(traceback.format_exception(error))
     fallback = RemoteStepError(f"{kind.__module__}.{kind.__qualname__}", _said(error), text)
     import cloudpickle
-    from tblib import pickling_support
 
     try:
-        pickling_support.install(error)
+        _teach_tblib(error)
         pickled = cloudpickle.dumps(error, protocol=_PROTOCOL)
     except Exception:  # whatever is in the exception: the fallback carries its text
         pickled = b""
     return _Failed(fallback, pickled)
+
+
+def _teach_tblib(error: BaseException) -> None:
+    """Register the exception, its causes and members with tblib.
+
+    tblib rebuilds a class that has its own `__init__` without calling it. Builtins written in C have one too, and keep
+    what they are made of only if it is called (UnicodeDecodeError, SyntaxError, SystemExit): for those it is.
+    """
+    from tblib import pickling_support
+
+    pickling_support.install(error)
+    seen: set[int] = set()
+    found: list[BaseException | None] = [error]
+    while found:
+        one = found.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        found += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]
+        kind = type(one)
+        made_in_c = not isinstance(kind.__init__, FunctionType)
+        if made_in_c and not isinstance(one, BaseExceptionGroup):
+            copyreg.pickle(kind, partial(pickling_support.pickle_exception, builtin_inits=(kind.__init__,)))
 
 
 def _said(error: BaseException) -> str:

@@ -1,0 +1,401 @@
+"""Durable functions: a workflow written as a plain coroutine.
+
+    @workflow
+    async def onboard(ctx, user: User) -> Report:
+        account = await ctx.step(create_account, user)
+        await ctx.sleep("1d")
+        if (await ctx.suspend(Approval, "Send the welcome mail?")).approve:
+            await ctx.gather(*(ctx.step(send, to) for to in account.addresses))
+        return Report(...)
+
+On resume or restart the function runs again from its top, and every `ctx.` call that is recorded returns what it returned
+before instead of doing it again. A call is found by the step's name and its inputs, in the order of the calls; a step's
+second call has the path ``name#2``. So the function may be edited while runs are under way: what is found is used, what is
+new is executed. A difference that matters (a step's code changed, its inputs, the order, a call that is gone) is a
+*drift*: it is written as a `run.drift` event naming the step, and the policy says what happens:
+
+- ``continue`` (default): recorded results count, the new code goes on from there;
+- ``rerun``: the first changed step and all calls after it are executed again;
+- ``pin``: the run keeps to the code it was started with, which was stored with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from datetime import datetime
+from typing import Any, Literal, get_type_hints, overload
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.attempt import UNKNOWN, execute, known_result
+from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
+from wfkernel.engine.core import Core, Frame
+from wfkernel.engine.failures import Halt, StepFailed, Suspended, TimeTravelRefused
+from wfkernel.engine.hooks import Hooks
+from wfkernel.engine.interpreter import _SEVERITY, _nested, sleep_until
+from wfkernel.engine.limits import Limits
+from wfkernel.engine.loop import run_sync
+from wfkernel.engine.memory import RunStore
+from wfkernel.engine.recorder import Durability
+from wfkernel.engine.result import RunResult
+from wfkernel.engine.run import Callback, Options, Run
+from wfkernel.engine.scope import StateScope
+from wfkernel.engine.sessions import Session
+from wfkernel.engine.state import RunState, StepState
+from wfkernel.engine.step_run import ConditionContext
+from wfkernel.engine.values import Codec, reveal
+from wfkernel.errors import DefinitionError, WorkflowError
+from wfkernel.plan import nodes
+from wfkernel.plan.builder import Definition
+from wfkernel.plan.duration import Duration, seconds, timestamp
+from wfkernel.plan.shape import Shape
+from wfkernel.plan.step import StepSpec, checked_id, code_digest, spec_of
+
+__all__ = ["DriftPolicy", "DurableContext", "DurableFunction", "StepError", "workflow"]
+
+DriftPolicy = Literal["continue", "rerun", "pin"]
+
+
+class StepError(WorkflowError):
+    """A step failed in an earlier life of the run, with an exception that could not be kept. `error` is its JSON form."""
+
+    def __init__(self, path: str, error: dict[str, Any]) -> None:
+        self.path, self.error = path, error
+        super().__init__(path, error)
+
+    def __str__(self) -> str:
+        return f"step '{self.path}' failed: {self.error.get('type')}: {self.error.get('message')}"
+
+
+class DurableContext(ConditionContext):
+    """What a durable function calls. Every call is recorded; what is recorded is not done twice."""
+
+    def __init__(self, core: Core, function: DurableFunction, scope: StateScope, frame: Frame, policy: DriftPolicy) -> None:
+        super().__init__(core, scope, frame, frame.init)
+        self._function, self._policy = function, policy
+        self._numbers: dict[str, int] = {}
+        recorded = [s for s in core.state.steps.values() if _belongs(s.path, frame.prefix) and s.started_at is not None]
+        self._recorded: dict[str, StepState] = {s.path: s for s in recorded}
+        """What an earlier life of the run did and this one has not asked for yet, in the order of the first calls."""
+        self._anew = False
+        """From the changed step on, with the policy ``rerun``."""
+
+    # -- what a function calls ------------------------------------------------------------------------------------------
+
+    def step(self, step: Any, /, *args: Any, step_name: str | None = None, **kwargs: Any) -> Coroutine[Any, Any, Any]:
+        """Run a step (a function or a workflow) with these arguments, or return what it returned before.
+
+        The call's place in the order is taken when this is called, not when it is awaited. A failed step raises its
+        exception, in every life of the run.
+        """
+        if isinstance(step, Definition | DurableFunction):
+            value = args[0] if args else None
+            return self._nested(step, *self._place(step_name or step.id, value, ""), value)
+        spec = spec_of(step)
+        if step_name is not None:
+            spec = spec.renamed(step_name)
+        value = _value_for(spec, args, kwargs)
+        return self._step(spec, *self._place(spec.id, value, spec.digest()), value)
+
+    def sleep(self, duration: Duration, *, name: str = "sleep") -> Coroutine[Any, Any, None]:
+        """Sleep. A process that dies meanwhile leaves only the rest of it to the next."""
+        amount = seconds(duration)
+        return self._sleep(*self._place(name, None, ""), lambda: self.core.clock.now() + amount)
+
+    def sleep_until(self, moment: datetime | float | str, *, name: str = "sleep") -> Coroutine[Any, Any, None]:
+        """Sleep until a point in time."""
+        at = timestamp(moment)
+        return self._sleep(*self._place(name, None, ""), lambda: at)
+
+    def suspend(
+        self, model: Any = None, message: str = "", *, payload: Any = None, label: Any = (), name: str = "suspend"
+    ) -> Coroutine[Any, Any, Any]:
+        """Suspend the run until it is answered; returns the answer, as `model` if one is given."""
+
+        def ask(ctx: Any) -> Any:
+            return ctx.suspend(model, message, payload=payload, label=label)
+
+        spec = StepSpec(checked_id(name), ask, worker="inline", takes_context=True)
+        return self._step(spec, *self._place(name, None, ""), None)
+
+    async def gather(self, *work: Awaitable[Any]) -> list[Any]:
+        """The results of several calls made at the same time. All of them end before this returns or raises."""
+        outcomes = await asyncio.gather(*work, return_exceptions=True)
+        halts = [outcome for outcome in outcomes if isinstance(outcome, Halt)]
+        for kind in _SEVERITY:
+            same = [halt for halt in halts if isinstance(halt, kind)]
+            if same and kind is Suspended:
+                raise Suspended([path for halt in same for path in halt.paths])  # type: ignore[attr-defined]
+            if same:
+                raise same[0]
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return list(outcomes)
+
+    # -- how ------------------------------------------------------------------------------------------------------------
+
+    def _place(self, name: str, value: Any, digest: str) -> tuple[str, bool]:
+        """The path of this call, and whether a recorded result may be used."""
+        prefix = self._frame.prefix
+        number = self._numbers[name] = self._numbers.get(name, 0) + 1
+        own = f"{prefix}{name}" if number == 1 else f"{prefix}{name}#{number}"
+        if not self._recorded or self._anew:
+            return own, not self._anew
+        same_name = [path for path in self._recorded if path == f"{prefix}{name}" or path.startswith(f"{prefix}{name}#")]
+        found = next((path for path in same_name if self._fits(self._recorded[path], value)), None)
+        if found is None:
+            if same_name:
+                self._drift(same_name[0], "inputs")
+            elif any(step.status == "success" for step in self._recorded.values()):
+                self._drift(own, "new")
+            if self._anew:
+                return own, False
+            while own in self._recorded:  # a record of that path is about other inputs: keep it
+                number = self._numbers[name] = number + 1
+                own = f"{prefix}{name}#{number}"
+            return own, False
+        first = next(iter(self._recorded))
+        if found != first and self._recorded[found].done_seq > self._recorded[first].done_seq > 0:
+            self._drift(found, "order")
+        known = self._recorded.pop(found)
+        if digest and known.digest and _differs(known.digest, digest):
+            self._drift(found, "code")
+        if self._anew:
+            return own, False
+        self._numbers[name] = max(number, _number_of(found))
+        return found, True
+
+    def _fits(self, known: StepState, value: Any) -> bool:
+        recorded = reveal(known.input, self.core.recorder.codec)
+        if recorded is value:
+            return True
+        try:
+            return bool(recorded == value)
+        except (TypeError, ValueError):  # arrays and frames: `==` has no single truth
+            codec = self.core.recorder.codec
+            if codec is None:
+                return True
+            return codec.encode(recorded, durable=False) == codec.encode(value, durable=False)
+
+    def _drift(self, path: str, what: str) -> None:
+        self.core.recorder.emit(
+            ev.RUN_DRIFT, {"changes": [{"step": path, "what": what}], "policy": self._policy}, durable=True
+        )
+        if self._policy == "rerun":
+            self._anew = True
+
+    def leave(self) -> None:
+        """The function has ended: what it recorded once and no longer calls is drift as well."""
+        for path, step in self._recorded.items():
+            if step.status in ("success", "suspended") and not self._anew:
+                self._drift(path, "gone")
+
+    async def _step(self, spec: StepSpec, path: str, known: bool, value: Any) -> Any:
+        core = self.core
+        recorded = core.state.steps.get(path)
+        if known and recorded is not None:
+            if recorded.status == "failed" and recorded.error is not None:
+                kept = reveal(recorded.output, core.recorder.codec)
+                raise kept if isinstance(kept, Exception) else StepError(path, recorded.error)
+            result = known_result(core, path, 0, self._scope)
+            if result is not UNKNOWN:
+                if spec.compensate is not None:
+                    core.functions[path] = spec
+                return result
+        try:
+            return await execute(core, spec, path, value, self._scope, self._frame)
+        except StepFailed as failed:
+            if failed.exception is None:
+                raise
+            raise failed.exception from None
+
+    async def _nested(self, program: Any, path: str, known: bool, value: Any) -> Any:
+        if isinstance(program, DurableFunction):
+            function = program
+
+            async def call(given: Any) -> Any:
+                return await function.body(self.core, f"{path}.", given, self._scope, self._policy)
+
+            result = known_result(self.core, path, 0, self._scope) if known else UNKNOWN
+            if result is not UNKNOWN:
+                return result
+            emit = self.core.recorder.emit
+            if path not in self.core.state.steps:
+                emit(ev.STEP_START, {"input": value}, path, 1)
+            output = await call(value)
+            emit(ev.STEP_RESULT, {"status": "success", "output": output}, path, 1, durable=True)
+            return output
+        try:
+            return await _nested(self.core, self._frame, nodes.Nested(program.id, program), path, value, self._scope)
+        except StepFailed as failed:
+            raise failed.exception if failed.exception is not None else StepError(path, failed.error) from None
+
+    async def _sleep(self, path: str, known: bool, moment: Callable[[], float]) -> None:
+        step = self.core.state.steps.get(path)
+        if known and step is not None and step.status == "success":
+            return
+        at = step.wake_at if step is not None and step.wake_at is not None else moment()
+        await sleep_until(self.core, path, None, at, self._scope)
+
+
+class DurableFunction:
+    """A coroutine function as a workflow. Made by `@workflow`."""
+
+    mode = "function"
+
+    def __init__(self, function: Callable[..., Any], id: str, options: Options, on_drift: DriftPolicy, state: Any) -> None:
+        self.id = checked_id(id)
+        self.function, self.options, self.on_drift = function, options, on_drift
+        parameters = [p for p in inspect.signature(function).parameters.values()]
+        if not inspect.iscoroutinefunction(function) or not parameters:
+            raise DefinitionError(f"@workflow goes on an `async def {id}(ctx, ...)`: it needs ctx as its first parameter.")
+        if len(parameters) > 2:
+            raise DefinitionError(f"workflow '{id}' takes ctx and one input; put several values into a model or a dict.")
+        self._parameter = parameters[1] if len(parameters) == 2 else None
+        hints = get_type_hints(function) if self._parameter is not None else {}
+        self.input_shape = Shape(hints.get(self._parameter.name, Any)) if self._parameter is not None else None
+        self.state_shape = Shape(state) if state is not None else None
+        self.__doc__ = function.__doc__
+        self.__name__ = function.__name__
+
+    def create_run(
+        self, run_id: str | None = None, *, session: Session | None = None, resource: str = "",
+        on_drift: DriftPolicy | None = None,
+    ) -> Run:  # fmt: skip
+        """A run of this function. With the id of a stored run it is that run; `on_drift` overrides the function's."""
+        program = self
+        if on_drift is not None and on_drift != self.on_drift:
+            program = DurableFunction(self.function, self.id, self.options, on_drift, None)
+            program.state_shape = self.state_shape
+        return Run(program, self.options, run_id, session, resource)
+
+    def run(self, input: Any = None, *, session: Session | None = None, **options: Any) -> RunResult:
+        """Run it and wait for the result: the form for scripts and cells."""
+        return run_sync(self.create_run(session=session).start(input, **options))
+
+    # -- what a `Run` asks of it --------------------------------------------------------------------------------------
+
+    def check_runnable(self) -> None:
+        """A function always is."""
+
+    def definition_digest(self) -> str:
+        """Changes when the function's code changes."""
+        return code_digest(self.function)
+
+    def kept(self) -> dict[str, Any]:
+        """The function itself, when runs are to keep to it."""
+        return {"function": self.function} if self.on_drift == "pin" and self.options.store is not None else {}
+
+    async def execute(self, core: Core, value: Any, scope: StateScope) -> Any:
+        """Run the function: the pinned one, if the run keeps to it."""
+        state = core.state
+        if self.on_drift == "pin" and state.function is not None and _differs(state.definition, self.definition_digest()):
+            core.recorder.emit(ev.RUN_DRIFT, {"changes": [{"step": "", "what": "code"}], "policy": "pin"}, durable=True)
+            pinned = DurableFunction(reveal(state.function, self.options.codec), self.id, self.options, "pin", None)
+            return await pinned.body(core, "", value, scope, "pin")
+        return await self.body(core, "", value, scope, self.on_drift)
+
+    async def body(self, core: Core, prefix: str, value: Any, scope: StateScope, policy: DriftPolicy) -> Any:
+        """Call the function with a context of its own."""
+        core.keeps_exceptions = True
+        plan = Definition(self.id)
+        context = DurableContext(core, self, scope, Frame(plan, prefix, value), policy)
+        arguments = () if self._parameter is None else (value,)
+        if value is None and self._parameter is not None and self._parameter.default is not self._parameter.empty:
+            arguments = ()
+        output = await self.function(context, *arguments)
+        context.leave()
+        return output
+
+    def spec_at(self, path: str) -> StepSpec | None:
+        """The steps of a function are known only while it runs."""
+        return None
+
+    def plan_travel(self, state: RunState, target: str, given: Mapping[str, Any], has_input: bool) -> dict[str, Any]:
+        """Forget the target and everything that was called after it. Raises `TimeTravelRefused`."""
+        steps = list(state.steps)
+        if target not in state.steps:
+            raise TimeTravelRefused(
+                f"Cannot time travel to step '{target}': the run has no such step. It has {', '.join(steps) or 'none'}."
+            )
+        if has_input:
+            raise TimeTravelRefused("A durable function gives its steps their input itself: travel without input=.")
+        return {"dropped": steps[steps.index(target) :]}
+
+
+@overload
+def workflow(function: Callable[..., Any], /) -> DurableFunction: ...
+
+
+@overload
+def workflow(
+    *,
+    id: str | None = None,
+    on_drift: DriftPolicy = "continue",
+    state: Any = None,
+    store: RunStore | None = None,
+    codec: Codec | None = None,
+    durability: Durability = "fsync",
+    hooks: Hooks | None = None,
+    limits: Limits | None = None,
+    validate: bool = True,
+    park: Duration | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+    on_start: Callback | None = None,
+    on_finish: Callback | None = None,
+    on_error: Callback | None = None,
+) -> Callable[[Callable[..., Any]], DurableFunction]: ...
+
+
+def workflow(function: Any = None, /, **options: Any) -> Any:
+    """Make an ``async def f(ctx, input)`` a workflow: ``@workflow`` or ``@workflow(store=..., on_drift="rerun")``.
+
+    The options are those of `Workflow`; `on_drift` is ``continue``, ``rerun`` or ``pin``, see this module.
+    """
+    if function is None:
+        return lambda decorated: _durable(decorated, options)
+    return _durable(function, options)
+
+
+def _durable(function: Callable[..., Any], options: dict[str, Any]) -> DurableFunction:
+    id_ = options.pop("id", None) or function.__name__
+    on_drift, state = options.pop("on_drift", "continue"), options.pop("state", None)
+    if on_drift not in ("continue", "rerun", "pin"):
+        raise DefinitionError(f"workflow '{id_}': on_drift is 'continue', 'rerun' or 'pin', not {on_drift!r}.")
+    if options.get("park") is not None:
+        options["park"] = seconds(options["park"])
+    if "limits" in options and options["limits"] is None:
+        del options["limits"]
+    try:
+        made = Options(**options)
+    except TypeError as error:
+        raise DefinitionError(f"workflow '{id_}': {str(error).partition(' ')[2]}") from None
+    return DurableFunction(function, id_, made, on_drift, state)
+
+
+def _belongs(path: str, prefix: str) -> bool:
+    """Whether `path` is directly inside `prefix`."""
+    return path.startswith(prefix) and "." not in path[len(prefix) :] and "[" not in path[len(prefix) :]
+
+
+def _number_of(path: str) -> int:
+    _, mark, number = path.rpartition("#")
+    return int(number) if mark else 1
+
+
+def _differs(one: str, other: str) -> bool:
+    """Whether two digests of code tell different code; those of different Pythons tell nothing."""
+    return one.partition(":")[0] == other.partition(":")[0] and one != other
+
+
+def _value_for(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Arguments of a call as the one value a step takes."""
+    names = [p.name for p in spec.parameters]
+    if len(args) > len(names) or any(name not in names for name in kwargs):
+        raise DefinitionError(f"step '{spec.id}' takes {', '.join(names) or 'nothing'}, not {len(args) + len(kwargs)} arguments.")
+    if len(names) <= 1:
+        return args[0] if args else next(iter(kwargs.values()), None)
+    return {**dict(zip(names, args, strict=False)), **kwargs}
+

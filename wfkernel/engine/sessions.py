@@ -1,0 +1,176 @@
+"""Sessions: state, artifacts and history that several runs and notebooks share, and that survive restarts.
+
+A session is a file of JSON lines, one per change, appended under a lock between processes and synced to disk. Whoever
+reads it reads what was added since; two processes therefore see each other's changes, and a change of several keys is
+seen whole. Without a folder a session lives in this process. A line cut off by a crash is ignored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from wfkernel.engine.failures import SessionError
+from wfkernel.engine.values import Codec
+
+__all__ = ["Inheritance", "Session"]
+
+Inheritance = Literal["inherit", "isolate", "copy"]
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Session:
+    """The session `id`, kept in `folder`. Values are JSON-safe, or anything the `codec` takes."""
+
+    def __init__(self, id: str, folder: Path | str | None = None, codec: Codec | None = None) -> None:
+        if not _NAME.fullmatch(id):
+            raise SessionError(f"'{id}' cannot be the name of a session: letters, digits, '.', '_' and '-', at most 100.")
+        self.id = id
+        self._codec = codec
+        self._folder = Path(folder) if folder is not None else None
+        self._file = self._folder / f"{id}.jsonl" if self._folder is not None else None
+        self._read = 0
+        self._lock = threading.RLock()
+        self._state: dict[str, Any] = {}
+        self._artifacts: dict[str, Any] = {}
+        self._history: list[dict[str, Any]] = []
+
+    # -- state ------------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What the session remembers, as of now; a copy."""
+        with self._lock:
+            self._catch_up()
+            return dict(self._state)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """One key of the state."""
+        return self.state.get(key, default)
+
+    def set(self, **changes: Any) -> None:
+        """Set keys of the state, all at once."""
+        self._append({"set": {key: self._encode(value) for key, value in changes.items()}})
+
+    def update(self, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        """Set what ``change(state)`` returns, with no other change in between: for counters and the like."""
+        with self._lock, self._locked():
+            self._catch_up()
+            changes = change(dict(self._state))
+            self._write({"set": {key: self._encode(value) for key, value in changes.items()}})
+            return dict(self._state)
+
+    # -- artifacts and history ----------------------------------------------------------------------------------------
+
+    def keep(self, name: str, value: Any) -> None:
+        """Keep an artifact under a name; an artifact of that name is replaced."""
+        self._append({"artifact": name, "value": self._encode(value)})
+
+    def artifact(self, name: str) -> Any:
+        """The artifact of that name. Raises `SessionError`."""
+        with self._lock:
+            self._catch_up()
+            if name not in self._artifacts:
+                raise SessionError(f"session '{self.id}' has no artifact '{name}'. It has: {', '.join(self._artifacts) or 'none'}.")
+            return self._artifacts[name]
+
+    @property
+    def artifacts(self) -> list[str]:
+        """Names of the artifacts."""
+        with self._lock:
+            self._catch_up()
+            return list(self._artifacts)
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The runs of the session: `run_id`, `workflow`, `status`, `ts`, in the order they stopped."""
+        with self._lock:
+            self._catch_up()
+            return list(self._history)
+
+    def note_run(self, run_id: str, workflow: str, status: str) -> None:
+        """Add a run to the history; the engine does this."""
+        self._append({"run": {"run_id": run_id, "workflow": workflow, "status": status, "ts": time.time()}})
+
+    # -- nested runs --------------------------------------------------------------------------------------------------
+
+    def child(self, id: str, how: Inheritance = "inherit") -> Session:
+        """The session for a run started inside this one.
+
+        ``inherit`` is this session itself; ``copy`` a session `id` that begins with this one's state and then goes its own
+        way; ``isolate`` one that begins empty.
+        """
+        if how == "inherit":
+            return self
+        if how not in ("copy", "isolate"):
+            raise SessionError(f"a session is passed on by 'inherit', 'copy' or 'isolate', not {how!r}.")
+        child = Session(id, self._folder, self._codec)
+        if how == "copy":
+            child.set(**self.state)
+        return child
+
+    # -- the file -------------------------------------------------------------------------------------------------------
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        with self._lock, self._locked():
+            self._catch_up()
+            self._write(entry)
+
+    def _locked(self) -> Any:
+        from contextlib import nullcontext
+
+        if self._file is None:
+            return nullcontext()
+        from filelock import FileLock
+
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._file.with_suffix(".lock"), thread_local=False)
+
+    def _write(self, entry: dict[str, Any]) -> None:
+        """Add one entry. The caller holds the lock and has caught up."""
+        if self._file is None:
+            self._apply(entry)
+            return
+        try:
+            line = json.dumps(entry, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        except TypeError as error:
+            raise SessionError(f"session '{self.id}' cannot keep this value: {error}") from None
+        with self._file.open("r+b" if self._file.exists() else "wb") as handle:
+            handle.seek(self._read)
+            handle.truncate()  # the rest of a line that a crash cut off
+            handle.write(line + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+            self._read = handle.tell()
+        self._apply(json.loads(line))
+
+    def _catch_up(self) -> None:
+        if self._file is None or not self._file.exists():
+            return
+        with self._file.open("rb") as handle:
+            handle.seek(self._read)
+            for line in handle:
+                if not line.endswith(b"\n"):
+                    break
+                self._apply(json.loads(line))
+                self._read += len(line)
+
+    def _apply(self, entry: dict[str, Any]) -> None:
+        if "set" in entry:
+            self._state.update({key: self._decode(value) for key, value in entry["set"].items()})
+        elif "artifact" in entry:
+            self._artifacts[entry["artifact"]] = self._decode(entry["value"])
+        elif "run" in entry:
+            self._history.append(entry["run"])
+
+    def _encode(self, value: Any) -> Any:
+        return self._codec.encode(value, durable=True) if self._codec is not None and self._file is not None else value
+
+    def _decode(self, value: Any) -> Any:
+        return self._codec.decode(value) if self._codec is not None and self._file is not None else value

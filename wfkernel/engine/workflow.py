@@ -1,0 +1,215 @@
+"""`Workflow`: a definition that can run.
+
+    wf = Workflow("orders", input=Order).then(load).then(check).commit()
+    wf.run(order)                              # in a script
+    await wf.create_run().start(order)         # in a coroutine
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
+from wfkernel.engine.core import Core
+from wfkernel.engine.failures import TimeTravelRefused
+from wfkernel.engine.hooks import Hooks
+from wfkernel.engine.interpreter import run_plan
+from wfkernel.engine.limits import Limits
+from wfkernel.engine.loop import run_sync
+from wfkernel.engine.memory import RunStore
+from wfkernel.engine.recorder import Durability
+from wfkernel.engine.resume import _INDEX
+from wfkernel.engine.result import RunResult
+from wfkernel.engine.run import Callback, Options, Run
+from wfkernel.engine.scope import ConflictRule, StateScope
+from wfkernel.engine.sessions import Session
+from wfkernel.engine.state import RunState
+from wfkernel.engine.values import Codec
+from wfkernel.plan import nodes
+from wfkernel.plan.builder import Definition, bodies_of
+from wfkernel.plan.duration import Duration, seconds
+from wfkernel.plan.step import StepSpec
+
+__all__ = ["Workflow"]
+
+
+class Workflow(Definition):
+    """A workflow: define it with the builder's methods, `commit` it, run it any number of times.
+
+    Args:
+        id: its name.
+        input, output, state: types; `input` and `state` are validated, `output` only describes.
+        retries, delay: for steps that say nothing of their own.
+        store: where runs are kept; None keeps them in this process.
+        codec: how values are stored.
+        durability: ``fsync``, ``write`` or ``exit``, see `wfkernel.engine.recorder`.
+        on_conflict: what happens when parallel arms set one state key: ``last``, ``error`` or ``fn(key, values)``.
+        limits: iterations, seconds, concurrency.
+        validate: whether input of workflow and steps is validated.
+        park: sleeps longer than this (seconds or text) end the process's work on the run; `wake` takes it up again.
+        on_start, on_finish, on_error: called with a `RunInfo`.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        *,
+        input: Any = None,
+        output: Any = None,
+        state: Any = None,
+        description: str = "",
+        retries: int = 0,
+        delay: Duration = 0.0,
+        metadata: Mapping[str, Any] | None = None,
+        store: RunStore | None = None,
+        codec: Codec | None = None,
+        durability: Durability = "fsync",
+        hooks: Hooks | None = None,
+        limits: Limits | None = None,
+        on_conflict: ConflictRule = "last",
+        validate: bool = True,
+        park: Duration | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        on_start: Callback | None = None,
+        on_finish: Callback | None = None,
+        on_error: Callback | None = None,
+    ) -> None:
+        super().__init__(
+            id, input=input, output=output, state=state, description=description, retries=retries, delay=delay,
+            metadata=metadata,
+        )  # fmt: skip
+        self.options = Options(
+            store=store, codec=codec, durability=durability, clock=clock, hooks=hooks, limits=limits or Limits(),
+            conflict=on_conflict, validate=validate, park=seconds(park) if park is not None else None,
+            on_start=on_start, on_finish=on_finish, on_error=on_error,
+        )  # fmt: skip
+
+    def create_run(self, run_id: str | None = None, *, session: Session | None = None, resource: str = "") -> Run:
+        """A run of this workflow. With the id of a stored run it is that run."""
+        self.check_runnable()
+        return Run(self, self.options, run_id, session, resource)
+
+    def run(self, input: Any = None, *, session: Session | None = None, **options: Any) -> RunResult:
+        """Run it and wait for the result: the form for scripts and cells."""
+        return run_sync(self.create_run(session=session).start(input, **options))
+
+    # -- what a `Run` asks of it --------------------------------------------------------------------------------------
+
+    mode = "workflow"
+
+    def kept(self) -> dict[str, Any]:
+        """Nothing of a plan is stored with its runs."""
+        return {}
+
+    async def execute(self, core: Core, value: Any, scope: StateScope) -> Any:
+        """Run the plan."""
+        return await run_plan(core, self, "", value, scope)
+
+    def definition_digest(self) -> str:
+        """Changes when the flow or the code of a step changes."""
+        digest = hashlib.blake2b(digest_size=12)
+        for line in _outline(self):
+            digest.update(line.encode())
+        return digest.hexdigest()
+
+    def spec_at(self, path: str) -> StepSpec | None:
+        """The step at a path of a run."""
+        plan: Definition = self
+        parts = _INDEX.sub("", path).split(".")
+        for part in parts[:-1]:
+            body = _body_of_key(plan, part)
+            if not isinstance(body, nodes.Nested):
+                return None
+            plan = body.plan
+        body = _body_of_key(plan, parts[-1])
+        return body.spec if isinstance(body, nodes.Step) else None
+
+    def plan_travel(
+        self, state: RunState, target: str, given: Mapping[str, Any], has_input: bool
+    ) -> dict[str, Any]:
+        """What a run must forget to go back to `target`. Raises `TimeTravelRefused`."""
+        body: dict[str, Any] = {"dropped": [], "undecided": [], "reopened": []}
+        plan: Definition = self
+        prefix, parts = "", target.split(".")
+        for depth, part in enumerate(parts):
+            position = next((n for n, node in enumerate(plan.nodes) if _holds(node, part)), None)
+            if position is None:
+                raise TimeTravelRefused(
+                    f"Cannot time travel to step '{target}': the step does not exist in the current execution graph. "
+                    f"It has {', '.join(node.id for node in plan.nodes)}."
+                )
+            missing = [
+                key
+                for node in plan.nodes[:position]
+                if isinstance(node, nodes.Step | nodes.Nested | nodes.Map | nodes.Parallel | nodes.Graph)
+                for key in _keys(node)
+                if f"{prefix}{key}" not in given and not _recorded(state, f"{prefix}{key}")
+                and not (has_input and depth == len(parts) - 1 and node is plan.nodes[position - 1])
+            ]  # fmt: skip
+            if missing:
+                raise TimeTravelRefused(
+                    f"Cannot time travel to step '{target}': step(s) '{', '.join(missing)}' precede the target and were not "
+                    "recorded. Give their outputs as context."
+                )
+            for node in plan.nodes[position + 1 :]:
+                for key in {node.id, *_keys(node)}:
+                    path = f"{prefix}{key}"
+                    step = state.steps.get(path)
+                    if step is None or step.status != "suspended":
+                        body["dropped"].append(path)
+                body["undecided"] += [f"{prefix}{node.id}", f"{prefix}{node.id}:joined"]
+            node = plan.nodes[position]
+            body["undecided"] += [f"{prefix}{node.id}", f"{prefix}{node.id}:joined"]
+            last = depth == len(parts) - 1
+            if last:
+                body["dropped"].append(f"{prefix}{part}")
+                if position == 0 and prefix and has_input:
+                    raise TimeTravelRefused(
+                        f"Cannot time travel to step '{target}' with an input: it is the first of its workflow. Travel to "
+                        f"'{prefix.rstrip('.')}' and give the input there."
+                    )
+                body["predecessor"] = f"{prefix}{_predecessor(plan, position)}" if position else ""
+            else:
+                body["reopened"].append(f"{prefix}{part}")
+                nested = _body_of_key(plan, part)
+                if not isinstance(nested, nodes.Nested):
+                    raise TimeTravelRefused(f"Cannot time travel to step '{target}': '{part}' is not a workflow.")
+                plan, prefix = nested.plan, f"{prefix}{part}."
+        return body
+
+
+def _holds(node: nodes.Node, part: str) -> bool:
+    return node.id == part or any(part in (body.key, body.id) for body in bodies_of(node))
+
+
+def _keys(node: nodes.Node) -> list[str]:
+    return [body.key for body in bodies_of(node)] or [node.id]
+
+
+def _recorded(state: RunState, path: str) -> bool:
+    step = state.steps.get(path)
+    return step is not None and step.status == "success"
+
+
+def _predecessor(plan: Definition, position: int) -> str:
+    before = plan.nodes[position - 1]
+    return before.key if isinstance(before, nodes.Step | nodes.Nested) else before.id
+
+
+def _body_of_key(plan: Definition, key: str) -> nodes.Body | None:
+    for node in plan.nodes:
+        for body in bodies_of(node):
+            if key in (body.key, body.id):
+                return body
+    return None
+
+
+def _outline(plan: Definition) -> list[str]:
+    lines = [plan.id]
+    for node in plan.nodes:
+        lines.append(f"{type(node).__name__} {node.id}")
+        for body in bodies_of(node):
+            lines += [f"{body.id} {body.spec.digest()}"] if isinstance(body, nodes.Step) else _outline(body.plan)
+    return lines
