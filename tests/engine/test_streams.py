@@ -116,7 +116,7 @@ def test_a_thread_is_slowed_down_as_well() -> None:
     assert go(scene()) == list(range(300))
 
 
-@pytest.mark.parametrize(("overflow", "kept"), [("drop_oldest", range(990, 1000)), ("drop_newest", range(0, 7))])
+@pytest.mark.parametrize(("overflow", "kept"), [("drop_oldest", range(990, 1000)), ("drop_newest", range(0, 8))])
 def test_a_stream_that_drops_says_how_much(overflow: Any, kept: range) -> None:
     async def scene() -> None:
         run = wf().then(talker(1_000)).commit().create_run()

@@ -28,6 +28,7 @@ emit(3, "step.output", "b", text="two")
 emit(4, "step.output", "b", text="three")
 store.claim("r", lambda state: [("run.resume", "", {"status": "running"})])
 print("after the claim", flush=True)
+store.close()
 """
 
 

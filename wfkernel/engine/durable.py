@@ -180,11 +180,11 @@ class DurableContext(ConditionContext):
             return codec.encode(recorded, durable=False) == codec.encode(value, durable=False)
 
     def _drift(self, path: str, what: str) -> None:
-        self.core.recorder.emit(
-            ev.RUN_DRIFT, {"changes": [{"step": path, "what": what}], "policy": self._policy}, durable=True
-        )
-        if self._policy == "rerun":
+        body: dict[str, Any] = {"changes": [{"step": path, "what": what}], "policy": self._policy}
+        if self._policy == "rerun":  # nothing recorded counts any more, answers included
             self._anew = True
+            body["dropped"] = list(dict.fromkeys([path, *self._recorded]))
+        self.core.recorder.emit(ev.RUN_DRIFT, body, durable=True)
 
     def leave(self) -> None:
         """The function has ended: what it recorded once and no longer calls is drift as well."""

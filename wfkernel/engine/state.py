@@ -258,6 +258,11 @@ def _run_travel(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.compensable = [entry for entry in state.compensable if entry[0] in kept]
 
 
+def _run_drift(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    for path in payload.get("dropped", ()):
+        state.forget(path)
+
+
 def _run_rollback(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.initial = payload["state"]
     for step in state.steps.values():
@@ -393,6 +398,7 @@ _HANDLERS: Final = {
     ev.RUN_CANCEL: _run_status,
     ev.RUN_COMPENSATING: _run_compensating,
     ev.RUN_TRAVEL: _run_travel,
+    ev.RUN_DRIFT: _run_drift,
     ev.RUN_ROLLBACK: _run_rollback,
     ev.BRANCH_SELECTED: _decided,
     ev.PARALLEL_JOINED: _decided,

@@ -88,6 +88,8 @@ def begin_run(store: Store, nb: Any, source: str, output: str | None, run_id: st
 
 def end_run(store: Store, run_id: str, failure: BaseException | None, *, suspended: bool) -> RunState:
     """Say how the run ended, after its kernel has gone."""
+    from nbclient.exceptions import CellExecutionError
+
     deadline = time.monotonic() + KERNEL_EXIT_SECONDS
     state = store.load(run_id)
     while state.owner != store.owner and store.is_alive(state.owner) and time.monotonic() < deadline:
@@ -101,7 +103,7 @@ def end_run(store: Store, run_id: str, failure: BaseException | None, *, suspend
         if state.status == "failed":  # the step that failed said so itself
             return []
         error = describe_error(failure)
-        if hasattr(failure, "ename"):  # nbclient's error for a cell carries the kernel's exception
+        if isinstance(failure, CellExecutionError):  # it carries the kernel's exception
             error |= {"type": failure.ename, "message": failure.evalue or failure.ename}
         return [(ev.RUN_FINISH, "", {"status": "failed", "error": error})]
 

@@ -43,8 +43,10 @@ def workflow_parser() -> argparse.ArgumentParser:
 
 
 @magics_class
-class WorkflowMagics(Magics):  # type: ignore[misc]
+class WorkflowMagics(Magics):
     """The magics of one session."""
+
+    shell: InteractiveShell
 
     def __init__(self, shell: InteractiveShell, session: Session) -> None:
         super().__init__(shell)

@@ -279,10 +279,10 @@ class Session:
             producer = self.namespace.producer(name)
             if producer and order.get(producer, -1) >= here:
                 above = [p for p, position in order.items() if position < here]
-                source, record = self._latest_record(name, above)
-                if record is not None:
-                    superseded[name] = (source, record)
-                    inputs[name] = {"digest": record["digest"], "from": source}
+                earlier = self._latest_record(name, above)
+                if earlier is not None:
+                    superseded[name] = earlier
+                    inputs[name] = {"digest": earlier[1]["digest"], "from": earlier[0]}
                     continue
                 done = self.run.state.step(step.name).done
                 if producer == step.name and done is not None and name in done["inputs"]:
@@ -292,14 +292,14 @@ class Session:
             inputs[name] = {"digest": binding.digest, "from": binding.producer}
         return inputs, superseded
 
-    def _latest_record(self, name: str, steps: list[str]) -> tuple[str, dict[str, Any] | None]:
+    def _latest_record(self, name: str, steps: list[str]) -> tuple[str, dict[str, Any]] | None:
         """The saved value of `name` by the last of `steps` that finished and bound it."""
         for path in reversed(steps):
             done = self.run.state.step(path).done
             for record in done["outputs"] if done else ():
                 if record["name"] == name and not record.get("why"):
                     return path, record
-        return "", None
+        return None
 
     # -- names that are not there ------------------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ class StepLine:
 
     def _send(self) -> None:
         run = self._session.run
-        view = view_of(run.state, now=time.time())
+        view = view_of(run.state, now=time.time(), step=self._path)
         metadata = {"wfkernel": {"step": self._path, "status": run.state.step(self._path).status,
                                  "restored": run.state.step(self._path).restored}}  # fmt: skip
         content: dict[str, Any] = {

@@ -52,9 +52,13 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 # -- the view ------------------------------------------------------------------------------------------------
 
 
-def view_of(state: RunState, *, now: float) -> dict[str, Any]:
-    """A JSON-safe picture of `state`; durations of what still runs end at `now`, seconds since the epoch."""
-    waits = _waits(state)
+def view_of(state: RunState, *, now: float, step: str | None = None) -> dict[str, Any]:
+    """A JSON-safe picture of `state`, or of just one step in it.
+
+    Durations of what still runs end at `now`, seconds since the epoch.
+    """
+    waits = _waits(state) if step is None else {step: []}
+    shown = state.steps.values() if step is None else [state.step(step)]
     return {
         "run_id": state.run_id,
         "workflow": _tidy(state.workflow or PurePath(state.notebook).stem or "run"),
@@ -63,7 +67,7 @@ def view_of(state: RunState, *, now: float) -> dict[str, Any]:
         "duration": _run_duration(state, now),
         "params": _plain(state.params),
         "error": _error_of(state.error),
-        "steps": [_step_view(step, waits[step.path], now) for step in state.steps.values()],
+        "steps": [_step_view(one, waits[one.path], now) for one in shown],
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import re
 import shlex
 from dataclasses import dataclass, replace
@@ -85,6 +86,7 @@ def _seconds(text: str) -> float:
     return number
 
 
+@functools.cache
 def step_parser() -> argparse.ArgumentParser:
     """The parser of the ``%%step`` line; errors are `DefinitionError` with the usage in one line."""
     parser = OneLineParser(prog=MAGIC, add_help=False, allow_abbrev=False)

@@ -55,9 +55,7 @@ class _Candidate:
 class Encoder:
     """Encodes one step. `open_files` outlives the call and cleans up pickles that were not kept."""
 
-    def __init__(
-        self, blobs: BlobDir, durable: bool, namespace: dict[str, Any], open_files: ExitStack
-    ) -> None:
+    def __init__(self, blobs: BlobDir, durable: bool, namespace: dict[str, Any], open_files: ExitStack) -> None:
         self._blobs, self._durable, self._namespace, self._open_files = blobs, durable, namespace, open_files
         self._references: dict[int, tuple[Reference, Any]] = {}
         """id -> how pickles refer to a frame or array, and the object itself so that the id is not reused."""
@@ -139,7 +137,9 @@ class Encoder:
     def _pickle(self, group: dict[str, _Candidate]) -> str:
         """Pickle the candidates together; the first of them keeps the result. Returns why not, or ""."""
         first = next(iter(group.values()))
-        file = first.pickle = self._open_files.enter_context(BlobWriter(self._blobs, durable=self._durable, in_memory=INLINE_BYTES))
+        file = first.pickle = self._open_files.enter_context(
+            BlobWriter(self._blobs, durable=self._durable, in_memory=INLINE_BYTES)
+        )
         probed: dict[int, bool] | None = {} if any(c.careful for c in group.values()) else None
         pickler = first.pickler = Pickler(file, self._namespace, self._refer, probed=probed)
         try:

@@ -188,7 +188,7 @@ def _read_events(connection: Any, run_id: str, after: int = 0) -> list[Event]:
         "SELECT run_id, seq, ts, type, path, attempt, payload FROM wf.events WHERE run_id = ? AND seq > ? ORDER BY seq",
         [run_id, after],
     ).fetchall()
-    return [Event(*row[:-1], json.loads(row[-1])) for row in rows]
+    return [Event(run, seq, ts, type_, path, n, json.loads(payload)) for run, seq, ts, type_, path, n, payload in rows]
 
 
 _stores: dict[Path, Store] = {}

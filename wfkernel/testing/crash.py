@@ -8,7 +8,7 @@ The way to test that a workflow survives a crash is to crash it, in a process of
         subprocess.run([sys.executable, "orders.py"], cwd=tmp_path, check=True)     # takes the run up
         assert (tmp_path / "ran").read_text().split() == ["load", "clean", "publish"]
 
-`run_until_crash` runs a script through ``python -m wfkernel.testing.crash``, which reads the crash point from the
+`run_until_crash` runs a script through ``python -m wfkernel.testing``, which reads the crash point from the
 variable ``WFKERNEL_CRASH_AT`` and watches everything the script's stores write. In a process you start yourself,
 `CrashingStore` around the store does the same.
 """
@@ -30,7 +30,7 @@ from typing import Any, Final
 from wfkernel.engine.events import Event
 from wfkernel.engine.state import RunState
 
-__all__ = ["CRASH_VARIABLE", "CrashPoint", "CrashingStore", "crash_at", "run_until_crash"]
+__all__ = ["CRASH_VARIABLE", "CrashPoint", "CrashingStore", "crash_at", "run_crashing", "run_until_crash"]
 
 CRASH_VARIABLE: Final = "WFKERNEL_CRASH_AT"
 
@@ -130,7 +130,7 @@ def run_until_crash(
 
     Raises AssertionError, with what the script wrote, when it ended in any other way than by the crash.
     """
-    command = [sys.executable, "-m", "wfkernel.testing.crash", str(script), *args]
+    command = [sys.executable, "-m", "wfkernel.testing", str(script), *args]
     given = {**os.environ, **(environment or {}), **point.environment}
     done = subprocess.run(command, cwd=cwd, env=given, capture_output=True, text=True, timeout=timeout, check=False)
     if done.returncode != -signal.SIGKILL:
@@ -142,7 +142,7 @@ def run_until_crash(
     return done
 
 
-def _main(arguments: Sequence[str]) -> None:
+def run_crashing(arguments: Sequence[str]) -> None:
     """Run the script named first, with every store of this process crashing at the given point."""
     from wfkernel.store.store import Store
 
@@ -160,7 +160,3 @@ def _main(arguments: Sequence[str]) -> None:
     sys.argv = list(arguments)
     sys.path[0] = str(Path(arguments[0]).resolve().parent)
     runpy.run_path(arguments[0], run_name="__main__")
-
-
-if __name__ == "__main__":
-    _main(sys.argv[1:])

@@ -66,6 +66,7 @@ class WorkerProcess:
         self._surroundings: Parts = []
         self._last: deque[str] = deque([""], maxlen=LAST_LINES + 1)
         """Last lines of output of the call in flight, the last one still open."""
+        self._noting = threading.Lock()
         self._context: contextvars.Context | None = None
         """Where output of the call in flight is printed."""
         self._marked = threading.Event()
@@ -175,8 +176,9 @@ class WorkerProcess:
 
     def _print(self, name: Literal["stdout", "stderr"], text: str) -> None:
         first, *more = text.split("\n")
-        self._last[-1] += first
-        self._last.extend(more)
+        with self._noting:
+            self._last[-1] += first
+            self._last.extend(more)
         if self._context is not None:
             self._context.copy().run(print_here, name, text)
 
