@@ -11,6 +11,7 @@ from __future__ import annotations
 __all__ = [
     "AnswerInvalid",
     "DefinitionError",
+    "EmbedderError",
     "ResumeAlreadyClaimed",
     "RunNotFound",
     "RunNotSuspended",
@@ -77,6 +78,10 @@ class StoreCorrupt(StoreError):
 
 class StoreTooNew(StoreError):
     """The store was written by a newer wfkernel."""
+
+
+class EmbedderError(StoreError):
+    """Texts cannot be embedded, or were embedded in the store by something else."""
 
 
 class ValueUnreadable(StoreError):

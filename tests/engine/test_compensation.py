@@ -62,7 +62,9 @@ def test_every_item_and_iteration_is_undone() -> None:
         return x + 1
 
     counted = step(compensate=undone.append)(count)
-    Workflow("w").do_while(counted, lambda x: x < 3).map(lambda x: ["a", "b"]).foreach(booking("item")).then(fail).commit().run(0)
+    Workflow("w").do_while(counted, lambda x: x < 3).map(lambda x: ["a", "b"]).foreach(booking("item")).then(
+        fail
+    ).commit().run(0)
     assert undone == ["item-b", "item-a", 3, 2, 1]
 
 
@@ -149,4 +151,4 @@ def test_killed_while_undoing_the_rest_is_undone_on_restart(tmp_path: Path, kind
     _, out = elsewhere.run(script, kind)
     assert json.loads(out) == ["failed", "ValueError"]
     # c is not undone twice, b is taken up again, nothing is done again.
-    assert elsewhere.log == "do-a do-b do-c fail undo-c undo-b undo-b undo-a".split()
+    assert elsewhere.log == ["do-a", "do-b", "do-c", "fail", "undo-c", "undo-b", "undo-b", "undo-a"]

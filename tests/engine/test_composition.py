@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from wfkernel.engine.failures import PermanentError, StepTimeout, Tripwire, Work
 from wfkernel.engine.result import RunResult
 from wfkernel.engine.workflow import Workflow
 from wfkernel.plan.step import step
+from wfkernel.workers.died import RestartPolicy
 
 
 @step
@@ -375,3 +377,22 @@ def test_a_worker_that_dies_is_not_a_step_that_raises() -> None:
     result = go(started.start(1))
     assert result.error["type"] == "WorkerDied"  # type: ignore[index]
     assert died[0]["exit_code"] == 7
+
+
+def test_a_dead_worker_is_replaced_as_often_as_the_step_says(tmp_path: Path) -> None:
+    marker = tmp_path / "died"
+
+    @step(worker="processes", restarts=RestartPolicy(1, delay=0.01), retries=3)
+    def die_once(x: int) -> int:
+        import os
+
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), 9)
+        return x
+
+    died = []
+    started = wf().then(die_once).commit().create_run()
+    started.watch(lambda e: died.append((e.payload["signal"], e.payload["delay"])) if e.type == "step.died" else None)
+    result = go(started.start(1))
+    assert (result.result, died, result.steps["die_once"].attempts) == (1, [("SIGKILL", 0.01)], 1)

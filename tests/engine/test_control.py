@@ -146,6 +146,28 @@ def test_an_ended_run_may_be_started_again_and_begins_anew() -> None:
     assert calls == ["a", "b"]
 
 
+def test_the_id_of_a_live_run_gives_the_run_that_is_being_executed() -> None:
+    async def scene() -> None:
+        flow = wf().sleep("1h").commit()
+        run = flow.create_run("the-id")
+        task = asyncio.ensure_future(run.start(1))
+        while run.status != "waiting":
+            await asyncio.sleep(0)
+        assert flow.create_run("the-id") is run
+        await flow.create_run("the-id").cancel()
+        assert (await task).status == "canceled"
+
+    go(scene())
+
+
+def test_a_step_cut_short_by_the_end_of_its_run_is_not_shown_as_running() -> None:
+    async def slow(x: Any) -> None:
+        await asyncio.sleep(30)
+
+    result = wf(limits=Limits(seconds=0.05)).then(slow).commit().run(0)
+    assert (result.status, result.steps["slow"].status) == ("failed", "canceled")
+
+
 # -- one step at a time ----------------------------------------------------------------------------------------------------
 
 
@@ -232,7 +254,9 @@ def test_a_later_suspended_step_can_be_answered_on_the_way() -> None:
 def test_a_target_that_is_not_there_is_refused_and_nothing_changes() -> None:
     run = started(wf().then(a).then(b))
     before = run.state.seq
-    with pytest.raises(TimeTravelRefused, match="the step does not exist in the current execution graph. It has a, b"):
+    with pytest.raises(
+        TimeTravelRefused, match=r"the step does not exist in the current execution graph\. It has a, b"
+    ):
         go(run.time_travel("zz"))
     assert (run.state.seq, run.status) == (before, "success")
 

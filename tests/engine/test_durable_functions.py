@@ -62,7 +62,9 @@ def edited(run: Run, function: DurableFunction) -> list[Any]:
     """Give the run the edited function, as a notebook does; returns the drift that will be told."""
     drift: list[Any] = []
     run.program = function
-    run.watch(lambda e: drift.extend((c["step"], c["what"]) for c in e.payload["changes"]) if e.type == "run.drift" else None)
+    run.watch(
+        lambda e: drift.extend((c["step"], c["what"]) for c in e.payload["changes"]) if e.type == "run.drift" else None
+    )
     return drift
 
 
@@ -272,5 +274,5 @@ def test_time_travel_forgets_a_call_and_those_after_it() -> None:
     calls.clear()
     again = go(run.time_travel("add"))
     assert (again.status, calls) == ("suspended", [(2, 100)])
-    with pytest.raises(TimeTravelRefused, match="no such step. It has inc, add, suspend"):
+    with pytest.raises(TimeTravelRefused, match=r"no such step\. It has inc, add, suspend"):
         go(run.time_travel("nothing"))

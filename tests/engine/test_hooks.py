@@ -134,7 +134,9 @@ def test_a_verdict_does_what_it_says(point: str, verdict: Any, build: Any, value
     assert result.result == expected
 
 
-@pytest.mark.parametrize("point", [point for point, allowed in POINTS.items() if Cancel in allowed and point != "run.resume"])
+@pytest.mark.parametrize(
+    "point", [point for point, allowed in POINTS.items() if Cancel in allowed and point != "run.resume"]
+)
 def test_a_hook_can_cancel_the_run(point: str) -> None:
     builds = {
         "branch": lambda w: w.branch((lambda x: True, b)),

@@ -75,7 +75,9 @@ def test_arms_do_not_see_each_other_and_merge_by_key() -> None:
 )
 def test_arms_that_set_the_same_key_conflict_and_the_rule_decides(rule: Any, value: Any) -> None:
     # The later arm in the order of the workflow counts as last, whichever ended last.
-    flow = Workflow("w", on_conflict=rule).parallel(setter("one", {"k": 1}, pause=0.02), setter("two", {"k": 2})).commit()
+    flow = (
+        Workflow("w", on_conflict=rule).parallel(setter("one", {"k": 1}, pause=0.02), setter("two", {"k": 2})).commit()
+    )
     run = flow.create_run()
     conflicts = []
     run.watch(lambda e: conflicts.append(e.payload) if e.type == "state.conflict" else None)

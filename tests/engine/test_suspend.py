@@ -127,7 +127,9 @@ def test_several_suspended_arms_are_answered_one_by_one() -> None:
     assert run.result().suspended == [["one"], ["two"]]
     with pytest.raises(ResumeTargetUnknown, match=r"Multiple suspended steps found: \[one\], \[two\]"):
         go(run.resume("x"))
-    with pytest.raises(ResumeTargetUnknown, match=r'"three" was not suspended. Available suspended steps: \[one, two\]'):
+    with pytest.raises(
+        ResumeTargetUnknown, match=r'"three" was not suspended. Available suspended steps: \[one, two\]'
+    ):
         go(run.resume("x", step="three"))
     partly = go(run.resume("b", step="two"))
     assert (partly.status, partly.suspended) == ("suspended", [["one"]])
@@ -269,6 +271,8 @@ def test_a_step_cannot_swallow_its_suspension() -> None:
 
 
 def test_a_graph_is_resumed_where_it_stands() -> None:
-    run = suspended(Workflow("w").add(plain).add(asking("ask"), needs=plain).add(step(id="end")(lambda x: x), needs="ask"))
+    run = suspended(
+        Workflow("w").add(plain).add(asking("ask"), needs=plain).add(step(id="end")(lambda x: x), needs="ask")
+    )
     assert go(run.resume("y")).result == [1, "y"]
     assert [name for name, _ in calls] == ["plain", "ask", "ask"]

@@ -72,7 +72,11 @@ def test_callbacks_are_told_everything_also_after_a_resume() -> None:
     run = flow.create_run("r1", session=Session("s1"), resource="user-7")
     go(run.start({"n": 1}, state={"k": 2}))
     go(run.resume("yes"))
-    assert [(what, info.status) for what, info in told] == [("start", ""), ("finish", "suspended"), ("finish", "success")]
+    assert [(what, info.status) for what, info in told] == [
+        ("start", ""),
+        ("finish", "suspended"),
+        ("finish", "success"),
+    ]
     last = told[-1][1]
     assert (last.run_id, last.workflow_id, last.session, last.resource) == ("r1", "w", "s1", "user-7")
     assert (last.input, last.state, last.result, last.execution_path) == ({"n": 1}, {"k": 2}, "yes", ["ask"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -252,6 +254,42 @@ class TestMistakes:
         wf(tmp_path, "run", "nb.ipynb", code=75)
         wf(tmp_path, "resume", "latest", "--data", '{"approve": true}')
         assert "is finished (success)" in self.refused(tmp_path, "resume", "latest", "--data", '{"approve": true}')
+
+
+def test_killed_with_its_kernel_it_is_interrupted_and_resumes(tmp_path):
+    made = cells()
+    made[4].source = (
+        f"%%step total\n{RAN.format('total')}\nimport os, time\n"
+        "if not os.path.exists('slept'):\n    open('slept', 'w').write(str(os.getpid()))\n    time.sleep(60)\ntotal = sum(data)"
+    )
+    write(tmp_path / "nb.ipynb", made)
+    process = subprocess.Popen([sys.executable, "-m", "wfkernel", "run", "nb.ipynb"], cwd=tmp_path)
+    while not (tmp_path / "slept").exists() or not (tmp_path / "slept").read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    os.kill(int((tmp_path / "slept").read_text()), signal.SIGKILL)
+    process.wait()
+
+    assert "interrupted" in wf(tmp_path, "ls").stdout
+    shown = json.loads(wf(tmp_path, "show", "--json").stdout)
+    assert shown["interrupted"] is True
+    wf(tmp_path, "resume", shown["run_id"], code=75)
+    assert ran(tmp_path) == ["load", "total", "total", "approve"]
+
+
+def test_a_kernel_that_dies_fails_the_run_and_it_resumes(tmp_path):
+    made = cells()
+    made[4].source = (
+        f"%%step total\n{RAN.format('total')}\nimport os\n"
+        "if not os.path.exists('died'):\n    open('died', 'w').close()\n    os._exit(9)\ntotal = sum(data)"
+    )
+    write(tmp_path / "nb.ipynb", made)
+    failed = json.loads(wf(tmp_path, "run", "nb.ipynb", "-o", "out.ipynb", "--json", code=1).stdout)
+    assert "kernel died" in failed["error"]["message"]
+    assert statuses(tmp_path / "out.ipynb")["publish"] == "pending"
+    wf(tmp_path, "resume", failed["run_id"], code=75)
+    assert ran(tmp_path) == ["load", "total", "total", "approve"]
 
 
 def test_two_resumes_at_once_exactly_one_wins(tmp_path, notebook):

@@ -331,3 +331,8 @@ class TestMistakes:
 
     def test_suspend_outside_a_step(self, kernel):
         self.refused(kernel(), "from wfkernel import suspend\nsuspend()", "%%step")
+
+    def test_a_store_that_cannot_be_read(self, kernel, tmp_path):
+        (tmp_path / ".wfkernel").mkdir()
+        (tmp_path / ".wfkernel" / "store.duckdb").write_bytes(b"not a database" * 1000)
+        self.refused(kernel(), "%%step a\nx = 1", "StoreCorrupt", "cannot be read", "Move the file away")

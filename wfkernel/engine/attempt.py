@@ -15,8 +15,8 @@ from wfkernel.engine import events as ev
 from wfkernel.engine.context import enter, leave
 from wfkernel.engine.failures import (
     Bailed,
-    PermanentError,
     Paused,
+    PermanentError,
     StepFailed,
     StepInputInvalid,
     StepTimeout,
@@ -24,6 +24,7 @@ from wfkernel.engine.failures import (
     Tripwire,
 )
 from wfkernel.engine.hooks import Replace, Retry, Skip
+from wfkernel.engine.remember import doc_once
 from wfkernel.engine.script import describe_error
 from wfkernel.engine.step_run import StepRun
 from wfkernel.engine.values import reveal
@@ -124,12 +125,14 @@ async def _attempts(
                 signal = CancelSignal()
             step = StepRun(core, spec, path, attempt, given, scope, frame, iteration, index, signal)
             payload: dict[str, Any] = {"input": given}
-            if core.keeps_exceptions:
+            if core.keeps_exceptions or core.recorder.codec is not None:
                 payload["digest"] = spec.digest()
             if iteration:
                 payload["iteration"] = iteration
             if index is not None:
                 payload["index"] = index
+            if spec.description:
+                payload |= doc_once(core.state.owner, frame.plan.id, spec.id, spec.description)
             emit(ev.STEP_START, payload, path, attempt)
             began = time.perf_counter()
             try:
@@ -139,7 +142,7 @@ async def _attempts(
                     verdict, outcome = await core.fire("step.finish", path, outcome, attempt, iteration, scope)
                     if isinstance(verdict, Retry) and asked_by_hooks < HOOK_RETRIES:
                         asked_by_hooks += 1
-                        emit(ev.STEP_RETRY, {"error": {"type": "HookRetry", "message": "a hook asked for it"}, "delay": verdict.delay}, path, attempt)  # fmt: skip  # noqa: E501
+                        emit(ev.STEP_RETRY, {"error": {"type": "HookRetry", "message": "a hook asked for it"}, "delay": verdict.delay}, path, attempt)  # fmt: skip
                         await core.sleep(verdict.delay)
                         continue
             except RunSuspended:
@@ -202,7 +205,9 @@ def _succeed(core: Core, step: StepRun, outcome: Any, began: float, scope: State
         core.recorder.emit(ev.STEP_RESULT, payload, step.path, step.attempt, durable=True)
     except Exception as error:  # the store cannot keep this value
         described = error_of(error)
-        core.recorder.emit(ev.STEP_RESULT, {"status": "failed", "error": described}, step.path, step.attempt, durable=True)
+        core.recorder.emit(
+            ev.STEP_RESULT, {"status": "failed", "error": described}, step.path, step.attempt, durable=True
+        )
         raise StepFailed(step.path, described, error) from None
     if step.changes:
         scope.apply(step.changes)
@@ -271,7 +276,9 @@ async def _on_worker(
     from wfkernel.workers.died import RestartPolicy, WorkerDied, run_with_restarts
 
     answers = list(core.state.step(step.path).answers)
-    call = Call(spec.function, args, kwargs, step.path, step.attempt, answers, step.environment() if worker != "threads" else {})
+    call = Call(
+        spec.function, args, kwargs, step.path, step.attempt, answers, step.environment() if worker != "threads" else {}
+    )
     policy = spec.restarts if isinstance(spec.restarts, RestartPolicy) else RestartPolicy(spec.restarts)
 
     def died(error: WorkerDied, delay: float | None) -> None:
@@ -283,9 +290,7 @@ async def _on_worker(
     try:
         if worker == "threads":
             return await get_worker(worker).run(call, step, signal)
-        return await run_with_restarts(
-            get_worker(worker), call, step, signal, policy, clock=core.clock, on_death=died
-        )
+        return await run_with_restarts(get_worker(worker), call, step, signal, policy, clock=core.clock, on_death=died)
     finally:
         leave(token)
 

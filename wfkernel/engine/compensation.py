@@ -53,9 +53,7 @@ async def compensate(core: Core, error: dict[str, Any]) -> None:
         await core.fire("compensation.finish", path, failed)
 
 
-async def _call(
-    function: Any, policy: RetryPolicy, core: Core, output: Any, given: Any, error: dict[str, Any]
-) -> None:
+async def _call(function: Any, policy: RetryPolicy, core: Core, output: Any, given: Any, error: dict[str, Any]) -> None:
     named = {"input": given, "error": error}
     parameters = list(inspect.signature(function).parameters)
     keywords = {name: named[name] for name in parameters[1:] if name in named}

@@ -41,6 +41,9 @@ class StepContext(Protocol):
     def progress(self, done: float, total: float | None, label: str) -> None:
         """Say how far the step has come."""
 
+    def remember(self, text: str, meta: dict[str, Any]) -> None:
+        """Keep a text to be found by a search."""
+
 
 _current: contextvars.ContextVar[StepContext | None] = contextvars.ContextVar("wfkernel_step", default=None)
 _foreground: list[StepContext] = []

@@ -156,4 +156,3 @@ class MapScope:
     def output(self, step: str) -> Any:
         found = self.frame.output_of(self.core, step)
         return MISSING if found is None else found
-

@@ -33,13 +33,13 @@ from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.core import Core, Frame
 from wfkernel.engine.failures import Halt, StepFailed, Suspended, TimeTravelRefused
 from wfkernel.engine.hooks import Hooks
-from wfkernel.engine.interpreter import _SEVERITY, _nested, sleep_until
+from wfkernel.engine.interpreter import SEVERITY, run_nested, sleep_until
 from wfkernel.engine.limits import Limits
 from wfkernel.engine.loop import run_sync
 from wfkernel.engine.memory import RunStore
 from wfkernel.engine.recorder import Durability
 from wfkernel.engine.result import RunResult
-from wfkernel.engine.run import Callback, Options, Run
+from wfkernel.engine.run import Callback, Options, Run, get_run
 from wfkernel.engine.scope import StateScope
 from wfkernel.engine.sessions import Session
 from wfkernel.engine.state import RunState, StepState
@@ -50,7 +50,7 @@ from wfkernel.plan import nodes
 from wfkernel.plan.builder import Definition
 from wfkernel.plan.duration import Duration, seconds, timestamp
 from wfkernel.plan.shape import Shape
-from wfkernel.plan.step import StepSpec, checked_id, code_digest, spec_of
+from wfkernel.plan.step import StepSpec, checked_id, code_differs, code_digest, spec_of
 
 __all__ = ["DriftPolicy", "DurableContext", "DurableFunction", "StepError", "workflow"]
 
@@ -71,7 +71,9 @@ class StepError(WorkflowError):
 class DurableContext(ConditionContext):
     """What a durable function calls. Every call is recorded; what is recorded is not done twice."""
 
-    def __init__(self, core: Core, function: DurableFunction, scope: StateScope, frame: Frame, policy: DriftPolicy) -> None:
+    def __init__(
+        self, core: Core, function: DurableFunction, scope: StateScope, frame: Frame, policy: DriftPolicy
+    ) -> None:
         super().__init__(core, scope, frame, frame.init)
         self._function, self._policy = function, policy
         self._numbers: dict[str, int] = {}
@@ -123,7 +125,7 @@ class DurableContext(ConditionContext):
         """The results of several calls made at the same time. All of them end before this returns or raises."""
         outcomes = await asyncio.gather(*work, return_exceptions=True)
         halts = [outcome for outcome in outcomes if isinstance(outcome, Halt)]
-        for kind in _SEVERITY:
+        for kind in SEVERITY:
             same = [halt for halt in halts if isinstance(halt, kind)]
             if same and kind is Suspended:
                 raise Suspended([path for halt in same for path in halt.paths])  # type: ignore[attr-defined]
@@ -143,7 +145,9 @@ class DurableContext(ConditionContext):
         own = f"{prefix}{name}" if number == 1 else f"{prefix}{name}#{number}"
         if not self._recorded or self._anew:
             return own, not self._anew
-        same_name = [path for path in self._recorded if path == f"{prefix}{name}" or path.startswith(f"{prefix}{name}#")]
+        same_name = [
+            path for path in self._recorded if path == f"{prefix}{name}" or path.startswith(f"{prefix}{name}#")
+        ]
         found = next((path for path in same_name if self._fits(self._recorded[path], value)), None)
         if found is None:
             if same_name:
@@ -160,7 +164,7 @@ class DurableContext(ConditionContext):
         if found != first and self._recorded[found].done_seq > self._recorded[first].done_seq > 0:
             self._drift(found, "order")
         known = self._recorded.pop(found)
-        if digest and known.digest and _differs(known.digest, digest):
+        if digest and known.digest and code_differs(known.digest, digest):
             self._drift(found, "code")
         if self._anew:
             return own, False
@@ -228,7 +232,7 @@ class DurableContext(ConditionContext):
             emit(ev.STEP_RESULT, {"status": "success", "output": output}, path, 1, durable=True)
             return output
         try:
-            return await _nested(self.core, self._frame, nodes.Nested(program.id, program), path, value, self._scope)
+            return await run_nested(self.core, self._frame, nodes.Nested(program.id, program), path, value, self._scope)
         except StepFailed as failed:
             raise failed.exception if failed.exception is not None else StepError(path, failed.error) from None
 
@@ -245,14 +249,20 @@ class DurableFunction:
 
     mode = "function"
 
-    def __init__(self, function: Callable[..., Any], id: str, options: Options, on_drift: DriftPolicy, state: Any) -> None:
+    def __init__(
+        self, function: Callable[..., Any], id: str, options: Options, on_drift: DriftPolicy, state: Any
+    ) -> None:
         self.id = checked_id(id)
         self.function, self.options, self.on_drift = function, options, on_drift
-        parameters = [p for p in inspect.signature(function).parameters.values()]
+        parameters = list(inspect.signature(function).parameters.values())
         if not inspect.iscoroutinefunction(function) or not parameters:
-            raise DefinitionError(f"@workflow goes on an `async def {id}(ctx, ...)`: it needs ctx as its first parameter.")
+            raise DefinitionError(
+                f"@workflow goes on an `async def {id}(ctx, ...)`: it needs ctx as its first parameter."
+            )
         if len(parameters) > 2:
-            raise DefinitionError(f"workflow '{id}' takes ctx and one input; put several values into a model or a dict.")
+            raise DefinitionError(
+                f"workflow '{id}' takes ctx and one input; put several values into a model or a dict."
+            )
         self._parameter = parameters[1] if len(parameters) == 2 else None
         hints = get_type_hints(function) if self._parameter is not None else {}
         self.input_shape = Shape(hints.get(self._parameter.name, Any)) if self._parameter is not None else None
@@ -269,7 +279,7 @@ class DurableFunction:
         if on_drift is not None and on_drift != self.on_drift:
             program = DurableFunction(self.function, self.id, self.options, on_drift, None)
             program.state_shape = self.state_shape
-        return Run(program, self.options, run_id, session, resource)
+        return get_run(program, self.options, run_id, session, resource)
 
     def run(self, input: Any = None, *, session: Session | None = None, **options: Any) -> RunResult:
         """Run it and wait for the result: the form for scripts and cells."""
@@ -291,7 +301,11 @@ class DurableFunction:
     async def execute(self, core: Core, value: Any, scope: StateScope) -> Any:
         """Run the function: the pinned one, if the run keeps to it."""
         state = core.state
-        if self.on_drift == "pin" and state.function is not None and _differs(state.definition, self.definition_digest()):
+        if (
+            self.on_drift == "pin"
+            and state.function is not None
+            and code_differs(state.definition, self.definition_digest())
+        ):
             core.recorder.emit(ev.RUN_DRIFT, {"changes": [{"step": "", "what": "code"}], "policy": "pin"}, durable=True)
             pinned = DurableFunction(reveal(state.function, self.options.codec), self.id, self.options, "pin", None)
             return await pinned.body(core, "", value, scope, "pin")
@@ -385,17 +399,13 @@ def _number_of(path: str) -> int:
     return int(number) if mark else 1
 
 
-def _differs(one: str, other: str) -> bool:
-    """Whether two digests of code tell different code; those of different Pythons tell nothing."""
-    return one.partition(":")[0] == other.partition(":")[0] and one != other
-
-
 def _value_for(spec: StepSpec, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Arguments of a call as the one value a step takes."""
     names = [p.name for p in spec.parameters]
     if len(args) > len(names) or any(name not in names for name in kwargs):
-        raise DefinitionError(f"step '{spec.id}' takes {', '.join(names) or 'nothing'}, not {len(args) + len(kwargs)} arguments.")
+        raise DefinitionError(
+            f"step '{spec.id}' takes {', '.join(names) or 'nothing'}, not {len(args) + len(kwargs)} arguments."
+        )
     if len(names) <= 1:
         return args[0] if args else next(iter(kwargs.values()), None)
     return {**dict(zip(names, args, strict=False)), **kwargs}
-

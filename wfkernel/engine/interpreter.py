@@ -41,11 +41,12 @@ from wfkernel.plan.builder import Definition
 from wfkernel.plan.duration import seconds, timestamp
 from wfkernel.plan.nodes import Body, Call
 from wfkernel.plan.shape import Misfit
-from wfkernel.plan.sources import _Function
+from wfkernel.plan.sources import UserFunction
+from wfkernel.plan.step import code_differs
 
-__all__ = ["run_plan"]
+__all__ = ["SEVERITY", "run_nested", "run_plan", "sleep_until"]
 
-_SEVERITY: Final[tuple[type[BaseException], ...]] = (Canceled, StepFailed, Bailed, Suspended, Parked, Paused)
+SEVERITY: Final[tuple[type[BaseException], ...]] = (Canceled, StepFailed, Bailed, Suspended, Parked, Paused)
 
 
 async def run_plan(core: Core, plan: Definition, prefix: str, value: Any, scope: StateScope) -> Any:
@@ -86,11 +87,15 @@ async def _step(
     if known is not UNKNOWN:
         if body.spec.compensate is not None:
             core.functions[path] = body.spec
+        digest = core.state.steps[path].digest
+        if digest and code_differs(digest, body.spec.digest()):  # told, and its recorded result counts
+            changes = [{"step": path, "what": "code"}]
+            core.recorder.emit(ev.RUN_DRIFT, {"changes": changes, "policy": "continue"})
         return known
     return await execute(core, body.spec, path, value, scope, frame, iteration, index)
 
 
-async def _nested(
+async def run_nested(
     core: Core,
     frame: Frame,
     body: nodes.Nested,
@@ -147,12 +152,12 @@ def _run_body(
     iteration: int = 0,
     index: int | None = None,
 ) -> Coroutine[Any, Any, Any]:
-    run = _step if isinstance(body, nodes.Step) else _nested
+    run = _step if isinstance(body, nodes.Step) else run_nested
     return run(core, frame, body, path, value, scope, iteration, index)  # type: ignore[arg-type]
 
 
 async def _nested_entry(core: Core, frame: Frame, node: nodes.Nested, value: Any, scope: StateScope) -> Any:
-    return await _nested(core, frame, node, f"{frame.prefix}{node.key}", value, scope)
+    return await run_nested(core, frame, node, f"{frame.prefix}{node.key}", value, scope)
 
 
 # -- several at once ---------------------------------------------------------------------------------------------------
@@ -185,7 +190,7 @@ async def _all(core: Core, work: Sequence[Coroutine[Any, Any, Any]]) -> list[Any
 def _raise_most_serious(halts: list[Halt]) -> None:
     if not halts:
         return
-    for kind in _SEVERITY:
+    for kind in SEVERITY:
         same = [halt for halt in halts if isinstance(halt, kind)]
         if not same:
             continue
@@ -198,7 +203,7 @@ def _raise_most_serious(halts: list[Halt]) -> None:
 
 async def _arms(
     core: Core, frame: Frame, id_: str, arms: Sequence[Body], value: Any, scope: StateScope, joined: str
-) -> dict[str, Any]:
+) -> Any:
     """Run arms at the same time, each on a state of its own, and merge what they set."""
     scopes = [scope.fork() for _ in arms]
     outputs = await _all(
@@ -212,7 +217,7 @@ async def _arms(
     _merge(core, joined, [(arm.id, own.changes) for arm, own in zip(arms, scopes, strict=True)], scope, tell=live)
     if live:
         core.recorder.emit(ev.PARALLEL_JOINED, {"arms": [arm.id for arm in arms]}, joined)
-    output = {arm.id: found for arm, found in zip(arms, outputs, strict=True)}
+    output: Any = {arm.id: found for arm, found in zip(arms, outputs, strict=True)}
     _, output = await core.fire("parallel.join", f"{frame.prefix}{id_}", output, scope=scope)
     return output
 
@@ -398,7 +403,11 @@ async def _loop(core: Core, frame: Frame, node: nodes.Loop, value: Any, scope: S
     iteration, again = decided[0], decided[1]
     if known is not None and iteration:
         core.adopt(path, scope)
-        value = reveal(known.output, core.recorder.codec) if known.iteration == iteration else reveal(known.input, core.recorder.codec)
+        value = (
+            reveal(known.output, core.recorder.codec)
+            if known.iteration == iteration
+            else reveal(known.input, core.recorder.codec)
+        )
     limit = core.limits.iterations
     hooked = core.hooks is not None
     while again:
@@ -450,7 +459,7 @@ async def _map(core: Core, frame: Frame, node: nodes.Map, value: Any, scope: Sta
         else:
             output, seen = {}, MapScope(core, frame, scope, value)
             for key, source in node.sources:
-                if isinstance(source, _Function):
+                if isinstance(source, UserFunction):
                     output[key] = await _ask(Call(source.function), value, context)
                 else:
                     output[key] = source(seen)

@@ -33,7 +33,9 @@ def run_sync(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the engine's loop and wait for it. An interrupt cancels it."""
     if threading.current_thread() is _thread:
         work.close()
-        raise WorkflowError("the blocking form was called from a step on the engine's loop: use the async form with await.")
+        raise WorkflowError(
+            "the blocking form was called from a step on the engine's loop: use the async form with await."
+        )
     future = asyncio.run_coroutine_threadsafe(work, engine_loop())
     try:
         return future.result()

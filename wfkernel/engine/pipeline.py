@@ -108,7 +108,9 @@ async def run_pipeline(
         spec = stage.spec
         after = Channel(core, path) if number < len(stages) - 1 else None
         if after is not None:
-            spec = replace(spec, function=_pumping(spec.function, after), is_async=True, is_generator=False, worker="inline")
+            spec = replace(
+                spec, function=_pumping(spec.function, after), is_async=True, is_generator=False, worker="inline"
+            )
         tasks.append(asyncio.ensure_future(_stage(core, spec, path, given, scope, frame, before, after)))
         given, before = after, after
     try:

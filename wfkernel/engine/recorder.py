@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import Any
 
-from wfkernel.engine import events as ev
+from wfkernel.engine.durability import Durability, RunLog
 from wfkernel.engine.events import Event
 from wfkernel.engine.memory import RunStore
 from wfkernel.engine.state import RunState
@@ -17,13 +17,6 @@ from wfkernel.engine.stream import Hub
 from wfkernel.engine.values import Codec, stored_payload
 
 __all__ = ["Durability", "Recorder"]
-
-Durability = Literal["fsync", "write", "exit"]
-"""``fsync``: a finished step survives a power cut. ``write``: it survives the death of the process. ``exit``: the run is
-written when it suspends, pauses, sleeps or ends, and a process that dies before loses what it did."""
-
-_LEAVES: Final = frozenset({ev.RUN_SUSPENDED, ev.RUN_FINISH, ev.RUN_PAUSED, ev.RUN_WAITING, ev.RUN_CANCEL})
-
 
 class Recorder:
     """Writes the events of one run. Without a store they only change `state`."""

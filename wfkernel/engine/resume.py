@@ -50,7 +50,11 @@ def choose_targets(state: RunState, step: Any, label: str | None, index: int | N
         wanted = path_of(step)
     plain = _INDEX.sub("", wanted)
     if index is None:
-        inside = [s.path for s in suspended if _is_in(s.path, wanted) or _is_in(_INDEX.sub("", s.path), plain) and plain == wanted]
+        inside = [
+            s.path
+            for s in suspended
+            if _is_in(s.path, wanted) or (_is_in(_INDEX.sub("", s.path), plain) and plain == wanted)
+        ]
         if inside:
             # A workflow's id alone means the first suspended step in it; the items of a foreach are all meant.
             first = _INDEX.sub("", inside[0])

@@ -43,6 +43,7 @@ from wfkernel.engine.limits import Limits
 from wfkernel.engine.loop import run_sync
 from wfkernel.engine.memory import MemoryStore, RunStore
 from wfkernel.engine.recorder import Durability, Recorder
+from wfkernel.engine.remember import context_flag
 from wfkernel.engine.result import RunInfo, RunResult, make_result, run_state_values, suspended_paths
 from wfkernel.engine.resume import choose_targets
 from wfkernel.engine.scope import ConflictRule, StateScope
@@ -55,7 +56,7 @@ from wfkernel.plan.shape import Misfit, Shape, is_model
 from wfkernel.plan.step import StepSpec
 from wfkernel.workers.base import CancelSignal, signalled_by
 
-__all__ = ["Options", "Program", "Run", "Stream"]
+__all__ = ["Options", "Program", "Run", "Stream", "get_run"]
 
 _log = logging.getLogger("wfkernel")
 _memory: Final = MemoryStore()
@@ -99,6 +100,16 @@ class Program(Protocol):
     def plan_travel(
         self, state: RunState, target: str, given: Mapping[str, Any], has_input: bool
     ) -> dict[str, Any]: ...
+
+
+_live: dict[tuple[int, str], Run] = {}
+"""The runs this process is executing, by store and id."""
+
+
+def get_run(program: Program, options: Options, run_id: str | None, session: Session | None, resource: str) -> Run:
+    """The run of that id: the very object that is executing it, if this process is."""
+    live = _live.get((id(options.store), run_id)) if run_id is not None else None
+    return live or Run(program, options, run_id, session, resource)
 
 
 class Run:
@@ -190,6 +201,7 @@ class Run:
             "definition": self.program.definition_digest() if self.options.store is not None else "",
             "owner": self._store.owner,
             **self.program.kept(),
+            **context_flag(),
         }
         self._recorder.emit(ev.RUN_START, payload, durable=True)
         if self.options.store is None:
@@ -242,7 +254,8 @@ class Run:
                     f"run '{self.run_id}' was resumed by somebody else first: it is {state.status}, not suspended."
                 )
             answered = [
-                (ev.STEP_RESUMED, t, {"index": len(state.step(t).answers), "data": data, "by": "resume"}) for t in targets
+                (ev.STEP_RESUMED, t, {"index": len(state.step(t).answers), "data": data, "by": "resume"})
+                for t in targets
             ]
             return [*answered, (ev.RUN_RESUME, "", {"status": "running", "by": "resume"})]
 
@@ -280,7 +293,10 @@ class Run:
                 raise RunNotActive(f"This workflow run was not active: '{self.run_id}' is {state.status}.")
             if self._core is not None or self._alive(state):
                 raise RunActive(f"run '{self.run_id}' is being executed by {state.owner}.")
-            return [(ev.RUN_ATTACH, "", {"owner": ""}), (ev.RUN_RESTART, "", {"status": "running", "reason": "restart"})]
+            return [
+                (ev.RUN_ATTACH, "", {"owner": ""}),
+                (ev.RUN_RESTART, "", {"status": "running", "reason": "restart"}),
+            ]
 
         self._claim(decide)
         return await self._drive(self._new_core(per_step), reveal(self.state.input, self.options.codec))
@@ -336,10 +352,18 @@ class Run:
                 body.pop("predecessor", None)
             body["given"] = encoded(given)
             if state is not None:
-                body["state"] = encoded(self._checked(None, state)[1] if self.program.input_shape is None else dict(state))
+                body["state"] = encoded(
+                    self._checked(None, state)[1] if self.program.input_shape is None else dict(state)
+                )
             events: list[tuple[str, str, dict[str, Any]]] = []
             if known.started_at is None:
-                events.append((ev.RUN_START, "", {"status": "running", "workflow": self.program.id, "state": {}, "mode": self.program.mode}))
+                events.append(
+                    (
+                        ev.RUN_START,
+                        "",
+                        {"status": "running", "workflow": self.program.id, "state": {}, "mode": self.program.mode},
+                    )
+                )
             events.append((ev.RUN_TRAVEL, "", {"status": "running", "to": target, **body}))
             if resume_data is not ...:
                 waiting = [s for s in known.suspended_steps if s.path not in body["dropped"]]
@@ -353,7 +377,7 @@ class Run:
             if self.options.store is None:
                 _memory.keep(self._recorder.state)
             else:
-                self._recorder.emit(ev.RUN_START, {"status": "pending", "workflow": self.program.id, "state": {}, "mode": self.program.mode}, durable=True)  # fmt: skip  # noqa: E501
+                self._recorder.emit(ev.RUN_START, {"status": "pending", "workflow": self.program.id, "state": {}, "mode": self.program.mode}, durable=True)  # fmt: skip
         self._claim(decide)
         core = self._new_core(per_step, target)
         start = reveal(self.state.input, codec)
@@ -390,7 +414,9 @@ class Run:
         self._refresh()
         at = self.state.steps.get(to)
         if self._core is not None or at is None or not at.done_seq:
-            raise WorkflowError(f"run '{self.run_id}' cannot be rolled back to step '{to}': it has no such finished step.")
+            raise WorkflowError(
+                f"run '{self.run_id}' cannot be rolled back to step '{to}': it has no such finished step."
+            )
         values = reveal_fields(self.state.initial, codec)
         for step in sorted(self.state.steps.values(), key=lambda step: step.done_seq):
             if step.changes and step.done_seq <= at.done_seq and "." not in step.path and "[" not in step.path:
@@ -421,7 +447,9 @@ class Run:
         """`resume`, as a stream of what happens from there."""
         return self._streaming(lambda: self.resume(data, step=step, label=label, index=index), buffer, overflow)
 
-    def time_travel_stream(self, step: Any, *, buffer: int = BUFFER, overflow: Overflow = "block", **options: Any) -> Stream:
+    def time_travel_stream(
+        self, step: Any, *, buffer: int = BUFFER, overflow: Overflow = "block", **options: Any
+    ) -> Stream:
         """`time_travel`, as a stream of what happens from there."""
         return self._streaming(lambda: self.time_travel(step, **options), buffer, overflow)
 
@@ -443,6 +471,8 @@ class Run:
         return self.session.id if self.session is not None else self.state.session
 
     def _alive(self, state: RunState | None = None) -> bool:
+        if (id(self.options.store), self.run_id) in _live:
+            return True
         owner = (state or self.state).owner
         mine = owner == self._store.owner
         return bool(owner) and not mine and self._store.is_alive(owner)
@@ -475,6 +505,7 @@ class Run:
         """Execute the program to wherever it gets, write down where that is, and tell the callbacks."""
         recorder = self._recorder
         self._core = core
+        _live[id(self.options.store), self.run_id] = self
         scope = StateScope(None, reveal_fields(core.state.initial, self.options.codec))
         exception: BaseException | None = None
         try:
@@ -490,7 +521,9 @@ class Run:
             await core.fire("run.suspend", "", paths, scope=scope)
             return await self._stop(core, scope, None)
         except Parked as parked:
-            recorder.emit(ev.RUN_WAITING, {"status": "waiting", "wake_at": parked.wake_at, "parked": True}, durable=True)
+            recorder.emit(
+                ev.RUN_WAITING, {"status": "waiting", "wake_at": parked.wake_at, "parked": True}, durable=True
+            )
             return await self._stop(core, scope, None)
         except Paused:
             recorder.emit(ev.RUN_PAUSED, {"status": "paused"}, durable=True)
@@ -514,6 +547,7 @@ class Run:
             return await self._fail(core, StepFailed("", error_of(error), exception), scope)
         finally:
             self._core = None
+            _live.pop((id(self.options.store), self.run_id), None)
             if self.options.store is None:
                 _memory.keep(recorder.state)
 

@@ -62,7 +62,9 @@ def merge(arms: Sequence[tuple[str, dict[str, Any]]], rule: ConflictRule) -> tup
             conflicts.append((key, values, merged[key]))
     if conflicts and rule == "error":
         told = "; ".join(f"'{key}' by {', '.join(values)}" for key, values, _ in conflicts)
-        raise StateConflict(f"steps that ran at the same time set the same state: {told}. Use on_conflict='last' or a function.")
+        raise StateConflict(
+            f"steps that ran at the same time set the same state: {told}. Use on_conflict='last' or a function."
+        )
     return merged, conflicts
 
 

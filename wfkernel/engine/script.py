@@ -16,10 +16,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.durability import Durability, EventLog, RunLog
 from wfkernel.engine.events import Event
+from wfkernel.engine.remember import doc_once, remembered
 from wfkernel.engine.state import RunState, StepState
 from wfkernel.errors import AnswerInvalid, DefinitionError, RunSuspended
 
@@ -34,18 +36,19 @@ Inputs = dict[str, dict[str, Any]]
 ANSWERS_VARIABLE: Final = "WFKERNEL_ANSWERS"
 
 
-class EventLog(Protocol):
-    """Where events go. `durable` means: on disk when the call returns."""
-
-    def append(self, events: list[Event], *, durable: bool = True) -> None: ...
-
-
 class ScriptRun:
     """The writing side of one run. One process has it at a time; safe to use from several threads."""
 
-    def __init__(self, log: EventLog, state: RunState, on_event: Callable[[Event], None] | None = None) -> None:
+    def __init__(
+        self,
+        log: EventLog,
+        state: RunState,
+        on_event: Callable[[Event], None] | None = None,
+        *,
+        durability: Durability = "fsync",
+    ) -> None:
         self.state = state
-        self._log = log
+        self._log = RunLog(log, durability)
         self._on_event = on_event
         self._lock = threading.RLock()
 
@@ -59,7 +62,7 @@ class ScriptRun:
         """Write one event and fold it into `state`."""
         with self._lock:
             event = Event(self.state.run_id, self.state.seq + 1, time.time(), type_, path, attempt, payload)
-            self._log.append([event], durable=durable)
+            self._log.append(event, durable=durable)
             self.state.apply(event)
         if self._on_event is not None:
             self._on_event(event)
@@ -90,11 +93,13 @@ class ScriptRun:
         """The step's values are back in place."""
         self.emit(ev.STEP_RESTORED, {"duration": seconds, "values": count}, path)
 
-    def begin(self, path: str, code: str, inputs: Inputs, reads: Iterable[str], binds: Iterable[str]) -> StepRun:
+    def begin(
+        self, path: str, code: str, inputs: Inputs, reads: Iterable[str], binds: Iterable[str], doc: str = ""
+    ) -> StepRun:
         """Start executing a step. A finished run is opened again first: something in it runs once more."""
         if self.state.status not in ("running", "suspended"):
             self.emit(ev.RUN_RESTART, {"status": "running", "reason": f"step '{path}' runs again"})
-        return StepRun(self, path, code, inputs, sorted(reads), sorted(binds))
+        return StepRun(self, path, code, inputs, sorted(reads), sorted(binds), doc)
 
     def answer(self, path: str, data: Any, by: str) -> None:
         """Give a suspended step its answer, already validated."""
@@ -110,11 +115,11 @@ class StepRun:
     """One execution of a step, over all its attempts. Also the `StepContext` behind `suspend`, `write`, `progress`."""
 
     def __init__(
-        self, run: ScriptRun, path: str, code: str, inputs: Inputs, reads: list[str], binds: list[str]
+        self, run: ScriptRun, path: str, code: str, inputs: Inputs, reads: list[str], binds: list[str], doc: str = ""
     ) -> None:
         self.run, self.path = run, path
         self.inputs = inputs
-        self._code, self._reads, self._binds = code, reads, binds
+        self._code, self._reads, self._binds, self._doc = code, reads, binds, doc
         self.attempt = 0
         self.model: type[BaseModel] | None = None
         """The model of the suspension the step ended with, to validate its answer in this process."""
@@ -131,6 +136,8 @@ class StepRun:
         self._asked = 0
         self._begun = time.perf_counter()
         payload = {"code": self._code, "inputs": self.inputs, "reads": self._reads, "binds": self._binds}
+        known = self.run.state
+        payload |= doc_once(known.owner, known.notebook or known.workflow, self.path, self._doc)
         self.run.emit(ev.STEP_START, payload, self.path, self.attempt)
 
     def elapsed(self) -> float:
@@ -189,6 +196,9 @@ class StepRun:
 
     def progress(self, done: float, total: float | None, label: str) -> None:
         self.run.emit(ev.STEP_PROGRESS, {"done": done, "total": total, "label": label}, self.path, self.attempt)
+
+    def remember(self, text: str, meta: dict[str, Any]) -> None:
+        self.run.emit(ev.CONTEXT_REMEMBER, remembered(text, meta), self.path, self.attempt)
 
 
 def validate_answer(path: str, model: type[BaseModel] | None, data: Any) -> Any:

@@ -30,7 +30,9 @@ class Session:
 
     def __init__(self, id: str, folder: Path | str | None = None, codec: Codec | None = None) -> None:
         if not _NAME.fullmatch(id):
-            raise SessionError(f"'{id}' cannot be the name of a session: letters, digits, '.', '_' and '-', at most 100.")
+            raise SessionError(
+                f"'{id}' cannot be the name of a session: letters, digits, '.', '_' and '-', at most 100."
+            )
         self.id = id
         self._codec = codec
         self._folder = Path(folder) if folder is not None else None
@@ -77,7 +79,9 @@ class Session:
         with self._lock:
             self._catch_up()
             if name not in self._artifacts:
-                raise SessionError(f"session '{self.id}' has no artifact '{name}'. It has: {', '.join(self._artifacts) or 'none'}.")
+                raise SessionError(
+                    f"session '{self.id}' has no artifact '{name}'. It has: {', '.join(self._artifacts) or 'none'}."
+                )
             return self._artifacts[name]
 
     @property

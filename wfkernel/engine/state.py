@@ -20,6 +20,8 @@ __all__ = ["RunState", "RunStatus", "StepState", "StepStatus", "Suspension", "fo
 RunStatus = Literal["pending", "running", "waiting", "suspended", "paused", "success", "failed", "tripwire", "canceled"]
 StepStatus = Literal["pending", "running", "waiting", "suspended", "success", "failed", "canceled"]
 
+ENGINE_MODES: Final = ("workflow", "function")
+"""Modes of the runs the engine executes by itself; a notebook's cells are executed by its kernel."""
 _NO_INPUTS: Final[dict[str, dict[str, Any]]] = {}
 
 LOG_LINES: Final = 500
@@ -60,6 +62,8 @@ class StepState:
     ended_at: float | None = None
     duration: float | None = None
     restored: bool = False
+    restored_in: float | None = None
+    """Seconds the restore took, in place of an execution."""
     error: dict[str, Any] | None = None
     suspension: Suspension | None = None
     answers: list[Any] = field(default_factory=list)
@@ -223,6 +227,10 @@ def _run_finish(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.ended_at = event.ts
     state.error = payload.get("error")
     state.result = payload.get("result")
+    if state.mode in ENGINE_MODES:
+        for step in state.steps.values():
+            if step.status in ("running", "waiting", "pending") and step.started_at is not None:
+                step.status = "canceled"  # it was cut short by what ended the run
 
 
 def _run_status(state: RunState, event: Event, payload: dict[str, Any]) -> None:
@@ -324,8 +332,10 @@ def _step_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
 
 
 def _step_output(state: RunState, event: Event, payload: dict[str, Any]) -> None:
-    text = payload.get("text")
-    state.step(event.path).log.append(str(payload["output"]) if text is None else text)
+    text = payload["text"] if "text" in payload else payload["output"]
+    if text.__class__ is str:  # what else a step writes is for streams, not for people
+        step = state.steps.get(event.path) or state.step(event.path)
+        step.log.append(text)
 
 
 def _step_progress(state: RunState, event: Event, payload: dict[str, Any]) -> None:
@@ -367,6 +377,7 @@ def _step_answer_refused(state: RunState, event: Event, payload: dict[str, Any])
 def _step_restored(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     step = state.step(event.path)
     step.status, step.restored = "success", True
+    step.restored_in = payload.get("duration")
     step.error = None
 
 

@@ -6,11 +6,12 @@ The same object stands behind the plain functions `suspend`, `write`, `progress`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.failures import Bailed, StateInvalid, SuspendDataInvalid
+from wfkernel.engine.remember import remembered
 from wfkernel.engine.script import validate_answer
 from wfkernel.engine.values import reveal
 from wfkernel.errors import AnswerInvalid, DefinitionError, RunSuspended
@@ -32,11 +33,11 @@ class _Done:
 
     __slots__ = ()
 
-    def __await__(self) -> Generator[Any, None, None]:
-        return
-        yield
+    def __await__(self) -> Iterator[Any]:
+        return _NOTHING
 
 
+_NOTHING: Final[Iterator[Any]] = iter(())
 _DONE: Final = _Done()
 
 
@@ -74,7 +75,9 @@ class Writer:
     def custom(self, event: Mapping[str, Any]) -> _Done | _Room:
         """Send an event of your own: ``{"type": ..., ...}``, as a `step.custom` event with ``payload["data"]``."""
         if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):
-            raise DefinitionError(f"writer.custom() in step '{self._path}' takes a dict with a text under 'type', not {event!r}.")
+            raise DefinitionError(
+                f"writer.custom() in step '{self._path}' takes a dict with a text under 'type', not {event!r}."
+            )
         self._emit(ev.STEP_CUSTOM, {"type": event["type"], "data": dict(event)}, self._path, self._attempt)
         return _DONE if not self._hub.full else self._wait()
 
@@ -226,7 +229,9 @@ class StepRun(ConditionContext):
         if model is None:
             model = self.spec.resume
         elif not is_model(model):
-            raise DefinitionError(f"suspend() in step '{self.path}' takes a pydantic model class or nothing, not {model!r}")
+            raise DefinitionError(
+                f"suspend() in step '{self.path}' takes a pydantic model class or nothing, not {model!r}"
+            )
         index, self._asked = self._asked, self._asked + 1
         answers = self._known.answers
         refused = None
@@ -278,6 +283,10 @@ class StepRun(ConditionContext):
             ev.STEP_PROGRESS, {"done": done, "total": total, "label": label}, self.path, self.attempt
         )
 
+    def remember(self, text: str, meta: dict[str, Any]) -> None:
+        """Keep a text to be found by a search; see `wfkernel.remember`."""
+        self.core.recorder.emit(ev.CONTEXT_REMEMBER, remembered(text, meta), self.path, self.attempt)
+
     # -- elsewhere ----------------------------------------------------------------------------------------------------
 
     def environment(self) -> dict[str, Any]:
@@ -311,4 +320,3 @@ def _validated(model: Any, value: Any, kind: type[Exception]) -> Any:
     except ValidationError as error:
         problems = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
         raise kind(problems) from None
-

@@ -17,6 +17,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any, Final, Literal
 
 from wfkernel.engine.events import Event
@@ -70,16 +71,17 @@ class Listener:
         waiter, self._waiter = self._waiter, None
         if waiter is not None:
             loop, future = waiter
-            _call(loop, lambda: future.done() or future.set_result(None))
+            _call(loop, partial(_settle, future))
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        items = self._items
+        items, hub, half = self._items, self._hub, self._limit // 2
+        take = items.popleft
         try:
             while True:
                 while items:
-                    yield items.popleft()
-                    if self._hub.full and len(items) <= self._limit // 2:
-                        self._hub.drain(self)
+                    yield take()
+                    if hub.full and len(items) <= half:
+                        hub.drain(self)
                 if self._closed:
                     return
                 loop = asyncio.get_running_loop()
@@ -103,7 +105,8 @@ class Hub:
         self.full = False
         """Whether a blocking listener has no room: then the run waits in `room`."""
         self._listeners: list[Listener] = []
-        self._watchers: list[Callable[[Event], object]] = []
+        self._takers: tuple[Callable[[Event], object], ...] = ()
+        """What is called with every event: the listeners' `push` and the watchers."""
         self._filled: set[Listener] = set()
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._room = threading.Event()
@@ -112,10 +115,8 @@ class Hub:
     def publish(self, event: Event) -> None:
         """Hand `event` on. The caller holds `lock`."""
         self.history.append(event)
-        for listener in self._listeners:
-            listener.push(event)
-        for watcher in self._watchers:
-            watcher(event)
+        for take in self._takers:
+            take(event)
 
     def listen(self, limit: int = BUFFER, overflow: Overflow = "block", *, replay: bool = True) -> Listener:
         """A new listener; with `replay` it begins with the events still remembered."""
@@ -124,6 +125,7 @@ class Hub:
             if replay:
                 listener._items.extend(self.history)
             self._listeners.append(listener)
+            self._takers = (*self._takers, listener.push)
         return listener
 
     def leave(self, listener: Listener) -> None:
@@ -131,17 +133,17 @@ class Hub:
         with self.lock:
             if listener in self._listeners:
                 self._listeners.remove(listener)
+                self._takers = tuple(take for take in self._takers if take != listener.push)
         self.drain(listener)
 
     def watch(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Call `callback` for every event from now on. Returns what ends it."""
         with self.lock:
-            self._watchers.append(callback)
+            self._takers = (*self._takers, callback)
 
         def unwatch() -> None:
             with self.lock:
-                if callback in self._watchers:
-                    self._watchers.remove(callback)
+                self._takers = tuple(take for take in self._takers if take is not callback)
 
         return unwatch
 
@@ -149,6 +151,8 @@ class Hub:
         """The run stopped: streams end once they are read to the end. Watchers stay for a resume."""
         with self.lock:
             listeners, self._listeners = self._listeners, []
+            pushes = [listener.push for listener in listeners]
+            self._takers = tuple(take for take in self._takers if take not in pushes)
             for listener in listeners:
                 listener.close()
         for listener in listeners:
@@ -170,7 +174,7 @@ class Hub:
             self._room.set()
             waiting, self._waiting = self._waiting, []
         for loop, future in waiting:
-            _call(loop, lambda future=future: future.done() or future.set_result(None))  # type: ignore[misc]
+            _call(loop, partial(_settle, future))
 
     async def room(self) -> None:
         """Wait until every blocking listener has room."""
@@ -186,6 +190,11 @@ class Hub:
     def wait_for_room(self) -> None:
         """The same for a thread without an event loop."""
         self._room.wait()
+
+
+def _settle(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _call(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:

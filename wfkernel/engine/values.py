@@ -51,7 +51,9 @@ def stored_payload(type_: str, payload: dict[str, Any], codec: Codec, durable: b
         if name in payload:
             stored = dict(stored) if stored is payload else stored
             record = codec.encode(payload[name], durable=durable)
-            if type_ == ev.STEP_RESULT and payload["status"] == "success":  # where stored values of steps are looked for: see the view `step_values`
+            if (
+                type_ == ev.STEP_RESULT and payload["status"] == "success"
+            ):  # where stored values of steps are looked for: see the view `step_values`
                 stored["outputs"] = [{**record, "name": name}]
             stored[name] = {RECORD: record}
     for name in _FIELDS_OF_VALUES.get(type_, ()):

@@ -1,8 +1,8 @@
 """`Workflow`: a definition that can run.
 
-    wf = Workflow("orders", input=Order).then(load).then(check).commit()
-    wf.run(order)                              # in a script
-    await wf.create_run().start(order)         # in a coroutine
+wf = Workflow("orders", input=Order).then(load).then(check).commit()
+wf.run(order)                              # in a script
+await wf.create_run().start(order)         # in a coroutine
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from wfkernel.engine.limits import Limits
 from wfkernel.engine.loop import run_sync
 from wfkernel.engine.memory import RunStore
 from wfkernel.engine.recorder import Durability
-from wfkernel.engine.resume import _INDEX
 from wfkernel.engine.result import RunResult
-from wfkernel.engine.run import Callback, Options, Run
+from wfkernel.engine.resume import _INDEX
+from wfkernel.engine.run import Callback, Options, Run, get_run
 from wfkernel.engine.scope import ConflictRule, StateScope
 from wfkernel.engine.sessions import Session
 from wfkernel.engine.state import RunState
@@ -89,7 +89,7 @@ class Workflow(Definition):
     def create_run(self, run_id: str | None = None, *, session: Session | None = None, resource: str = "") -> Run:
         """A run of this workflow. With the id of a stored run it is that run."""
         self.check_runnable()
-        return Run(self, self.options, run_id, session, resource)
+        return get_run(self, self.options, run_id, session, resource)
 
     def run(self, input: Any = None, *, session: Session | None = None, **options: Any) -> RunResult:
         """Run it and wait for the result: the form for scripts and cells."""
@@ -126,9 +126,7 @@ class Workflow(Definition):
         body = _body_of_key(plan, parts[-1])
         return body.spec if isinstance(body, nodes.Step) else None
 
-    def plan_travel(
-        self, state: RunState, target: str, given: Mapping[str, Any], has_input: bool
-    ) -> dict[str, Any]:
+    def plan_travel(self, state: RunState, target: str, given: Mapping[str, Any], has_input: bool) -> dict[str, Any]:
         """What a run must forget to go back to `target`. Raises `TimeTravelRefused`."""
         body: dict[str, Any] = {"dropped": [], "undecided": [], "reopened": []}
         plan: Definition = self

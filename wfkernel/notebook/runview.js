@@ -144,7 +144,8 @@ function stepRow(model, el_, path) {
     node.dataset.status = shown;
     say(icon, ICONS[shown]);
     say(status, step.attempt > 1 ? `${shown}, attempt ${step.attempt}` : shown);
-    say(time, seconds(step.duration == null ? null : step.duration + (step.status === "running" ? elapsed : 0)));
+    const took = shown === "restored" ? step.restored_in : step.duration;
+    say(time, seconds(took == null ? null : took + (step.status === "running" ? elapsed : 0)));
     say(waits, step.waits_for.length ? `waits for ${step.waits_for.join(", ")}` : "");
     const { done, total, label } = step.progress ?? {};
     progress.hidden = !step.progress || step.status === "success";

@@ -79,6 +79,7 @@ def _step_view(step: StepState, waits_for: list[str], now: float) -> dict[str, A
         "executions": step.executions,
         "duration": _step_duration(step, now),
         "restored": step.restored,
+        "restored_in": step.restored_in if step.restored else None,
         "progress": _progress_of(step.progress),
         "log": _log_of(step.log),
         "error": _error_of(step.error),
@@ -355,7 +356,7 @@ def _row_html(step: dict[str, Any]) -> str:
     status = _shown_status(step)
     cells = [
         f'<td style="{_CELL};white-space:nowrap">{_icon_html(status)} {status}</td>',
-        f'<td style="{_CELL};white-space:nowrap">{seconds(step["duration"])}</td>',
+        f'<td style="{_CELL};white-space:nowrap">{seconds(_shown_duration(step))}</td>',
         f'<td style="{_CELL}">{step["executions"] or ""}</td>',
         f'<td style="{_CELL}">{_details_html(step)}</td>',
     ]
@@ -363,8 +364,15 @@ def _row_html(step: dict[str, Any]) -> str:
     return f'<tr style="background:none">{head}{"".join(cells)}</tr>'
 
 
+def _shown_duration(step: dict[str, Any]) -> float | None:
+    """How long the step took just now: a restored one was not executed."""
+    took: float | None = step["restored_in"] if _shown_status(step) == "restored" else step["duration"]
+    return took
+
+
 def _facts(step: dict[str, Any]) -> list[str]:
-    facts = [seconds(step["duration"])] if step["duration"] is not None else []
+    shown = _shown_duration(step)
+    facts = [seconds(shown)] if shown is not None else []
     if step["attempt"] > 1:
         facts.append(f"attempt {step['attempt']}")
     return facts

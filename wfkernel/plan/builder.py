@@ -16,7 +16,21 @@ from typing import Any, Self
 
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.duration import Duration, seconds, timestamp
-from wfkernel.plan.nodes import Body, Branch, Call, Foreach, Graph, Loop, Map, Nested, Node, Parallel, Sleep, Step, Vertex
+from wfkernel.plan.nodes import (
+    Body,
+    Branch,
+    Call,
+    Foreach,
+    Graph,
+    Loop,
+    Map,
+    Nested,
+    Node,
+    Parallel,
+    Sleep,
+    Step,
+    Vertex,
+)
 from wfkernel.plan.retry import RetryPolicy
 from wfkernel.plan.shape import Shape
 from wfkernel.plan.sources import compile_mapping
@@ -95,7 +109,9 @@ class Definition:
     def foreach(self, step: Any, *, concurrency: int | Condition = 1) -> Self:
         """Run `step` for every item of the list before it, at most `concurrency` at a time. Output: list in that order."""
         if not callable(concurrency) and (not isinstance(concurrency, int) or isinstance(concurrency, bool)):
-            raise DefinitionError(f"workflow '{self.id}': concurrency is a whole number or a function, not {concurrency!r}.")
+            raise DefinitionError(
+                f"workflow '{self.id}': concurrency is a whole number or a function, not {concurrency!r}."
+            )
         body = self._body(step)
         return self._add(Foreach(body.key, body, Call(concurrency) if callable(concurrency) else max(1, concurrency)))
 
@@ -126,7 +142,9 @@ class Definition:
         body = self._body(step, id)
         if needs is None:
             needs = body.spec.needs if isinstance(body, Step) else ()
-        wanted = tuple(_id_of(n) for n in ([needs] if isinstance(needs, str) or not isinstance(needs, list | tuple) else needs))
+        wanted = tuple(
+            _id_of(n) for n in ([needs] if isinstance(needs, str) or not isinstance(needs, list | tuple) else needs)
+        )
         vertex = Vertex(body, wanted)
         if self.nodes and isinstance(self.nodes[-1], Graph):
             self._open()
@@ -147,7 +165,9 @@ class Definition:
 
     def _open(self) -> None:
         if self.committed:
-            raise DefinitionError(f"workflow '{self.id}' is committed and can no longer be changed: use clone('new-id').")
+            raise DefinitionError(
+                f"workflow '{self.id}' is committed and can no longer be changed: use clone('new-id')."
+            )
 
     def _ordinal(self, kind: str, id_: str | None) -> str:
         """`id_`, or a name made of `kind` and the first number that is free."""
@@ -249,7 +269,9 @@ def _no_twins(workflow: str, word: str, ids: list[str]) -> None:
     seen: set[str] = set()
     for id_ in ids:
         if id_ in seen:
-            raise DefinitionError(f"workflow '{workflow}': two steps of {word} have the id '{id_}'. Use clone_step for one.")
+            raise DefinitionError(
+                f"workflow '{workflow}': two steps of {word} have the id '{id_}'. Use clone_step for one."
+            )
         seen.add(id_)
 
 
@@ -273,4 +295,3 @@ def _checked_graph(workflow: str, graph: Graph) -> Graph:
         done.update(ready)
     needed = {need for wanted in needs.values() for need in wanted}
     return Graph(graph.id, graph.vertices, tuple(id_ for id_ in ids if id_ not in needed))
-

@@ -25,7 +25,9 @@ def seconds(duration: Duration) -> float:
         while (part := _PART.match(duration, end)) is not None:
             total, end = total + float(part[1]) * _UNITS[part[2]], part.end()
         if end == 0 or duration[end:].strip():
-            raise DefinitionError(f"'{duration}' is not a duration. Write seconds, or like '500ms', '5m', '2h 30m', '1d'.")
+            raise DefinitionError(
+                f"'{duration}' is not a duration. Write seconds, or like '500ms', '5m', '2h 30m', '1d'."
+            )
         return total
     if isinstance(duration, bool) or not isinstance(duration, int | float) or duration != duration:
         raise DefinitionError(f"{duration!r} is not a duration. Write seconds, a timedelta, or like '5m', '2h 30m'.")
@@ -42,5 +44,7 @@ def timestamp(moment: datetime | float | int | str) -> float:
     if isinstance(moment, datetime):
         return moment.astimezone(UTC).timestamp()
     if isinstance(moment, bool) or not isinstance(moment, int | float):
-        raise DefinitionError(f"{moment!r} is not a point in time. Use a datetime, ISO text or seconds since the epoch.")
+        raise DefinitionError(
+            f"{moment!r} is not a point in time. Use a datetime, ISO text or seconds since the epoch."
+        )
     return float(moment)

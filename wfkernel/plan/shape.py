@@ -71,8 +71,13 @@ class Shape:
 
 
 def _make_adapter(kind: Any) -> TypeAdapter[Any]:
-    from pydantic import ConfigDict, PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
-    from pydantic import TypeAdapter
+    from pydantic import (
+        ConfigDict,
+        PydanticSchemaGenerationError,
+        PydanticUndefinedAnnotation,
+        PydanticUserError,
+        TypeAdapter,
+    )
 
     try:
         try:

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from wfkernel.errors import DefinitionError, WorkflowError
 from wfkernel.plan.step import spec_of
 
-__all__ = ["MISSING", "Scope", "Source", "compile_mapping", "walk"]
+__all__ = ["MISSING", "Scope", "Source", "UserFunction", "compile_mapping", "walk"]
 
 MISSING: Final = type("Missing", (), {"__repr__": lambda self: "MISSING", "__bool__": lambda self: False})()
 _TEMPLATE_SCOPES: Final = ("input", "init", "state", "steps")
@@ -46,7 +46,7 @@ def compile_mapping(mapping: Mapping[str, Any]) -> list[tuple[str, Source | Call
 
 def _compile(key: str, given: Any) -> Any:
     if callable(given):
-        return _Function(given)
+        return UserFunction(given)
     if not isinstance(given, Mapping):
         raise DefinitionError(
             f"map key '{key}': a source is a function or one of {{'value': ...}}, {{'template': ...}}, {{'init': path}}, "
@@ -55,7 +55,7 @@ def _compile(key: str, given: Any) -> Any:
     if "value" in given:
         return _Constant(given["value"])
     if "fn" in given:
-        return _Function(given["fn"])
+        return UserFunction(given["fn"])
     if "template" in given:
         return _compile_template(key, given["template"])
     if "init" in given:
@@ -78,7 +78,7 @@ class _Constant:
         return self.value
 
 
-class _Function:
+class UserFunction:
     """Marks a user's function among the sources: the engine calls it, for it may be async or take the context."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -106,7 +106,11 @@ def walk(root: Any, path: str, where: str) -> Any:
             found = found.get(part)
         elif isinstance(found, list | tuple) and part.isdigit() and int(part) < len(found):
             found = found[int(part)]
-        elif found is not None and hasattr(found, part) and not isinstance(found, str | int | float | bool | list | tuple):
+        elif (
+            found is not None
+            and hasattr(found, part)
+            and not isinstance(found, str | int | float | bool | list | tuple)
+        ):
             found = getattr(found, part)
         else:
             raise WorkflowError(f"Invalid path {path} in {where}")
@@ -119,7 +123,9 @@ def _compile_template(key: str, text: Any) -> Source:
     for placeholder in _PLACEHOLDER.findall(text):
         scope, _, rest = placeholder.partition(".")
         if not placeholder or placeholder != placeholder.strip():
-            raise DefinitionError(f"map key '{key}': the placeholder '${{{placeholder}}}' is empty or padded with spaces.")
+            raise DefinitionError(
+                f"map key '{key}': the placeholder '${{{placeholder}}}' is empty or padded with spaces."
+            )
         if scope not in _TEMPLATE_SCOPES:
             raise DefinitionError(
                 f"map key '{key}': '${{{placeholder}}}' begins with '{scope}', a template knows "
@@ -153,4 +159,6 @@ def _text(value: Any) -> str:
         return value
     from pydantic_core import to_jsonable_python
 
-    return json.dumps(to_jsonable_python(value), ensure_ascii=False) if not isinstance(value, int | float) else str(value)
+    return (
+        json.dumps(to_jsonable_python(value), ensure_ascii=False) if not isinstance(value, int | float) else str(value)
+    )

@@ -18,14 +18,14 @@ import types
 import typing
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, NotRequired, TypeVar, overload
+from typing import Any, Final, NotRequired, TypeVar, cast, overload
 
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.duration import Duration, seconds
 from wfkernel.plan.retry import RetryOn, RetryPolicy
 from wfkernel.plan.shape import Misfit, Shape, is_model
 
-__all__ = ["CONTEXT_PARAMETER", "StepSpec", "code_digest", "spec_of", "step"]
+__all__ = ["CONTEXT_PARAMETER", "StepSpec", "code_differs", "code_digest", "spec_of", "step"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -126,7 +126,7 @@ class StepSpec:
         from typing_extensions import TypedDict  # pydantic comes with it, and needs it before Python 3.12
 
         # A typed dict and not a model: any parameter name is allowed, and defaults stay the function's own.
-        arguments = TypedDict(f"{self.id}_input", fields)  # type: ignore[operator]
+        arguments = cast(Any, TypedDict(f"{self.id}_input", fields))  # type: ignore[misc]
         arguments.__pydantic_config__ = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
         return Shape(arguments)
 
@@ -233,13 +233,15 @@ _RETRY_OPTIONS: Final = ("retries", "delay", "backoff", "jitter", "cap", "retry_
 def _make_spec(function: Callable[..., Any], options: dict[str, Any]) -> StepSpec:
     name = options.get("id") or getattr(function, "__name__", type(function).__name__)
     if name == "<lambda>":
-        raise DefinitionError("a lambda has no name to be a step's id: write a function, or use .map(...) or @step(id=...).")
+        raise DefinitionError(
+            "a lambda has no name to be a step's id: write a function, or use .map(...) or @step(id=...)."
+        )
     retry = None
     if any(options.get(option) is not None for option in _RETRY_OPTIONS):
         times = {option: options.get(option) for option in _RETRY_OPTIONS}
         for option in ("delay", "cap"):
-            if times[option] is not None:
-                times[option] = seconds(times[option])
+            if (given := times[option]) is not None:
+                times[option] = seconds(given)
         retry = RetryPolicy().changed(**times)
     for option in ("resume", "suspend", "state"):
         if options.get(option) is not None and not is_model(options[option]):
@@ -300,6 +302,11 @@ def code_digest(function: Callable[..., Any]) -> str:
         _add_code(digest, code)
         digest.update(repr(getattr(function, "__defaults__", None)).encode())
     return f"{sys.version_info[0]}.{sys.version_info[1]}:{digest.hexdigest()}"
+
+
+def code_differs(one: str, other: str) -> bool:
+    """Whether two digests of code tell different code; those of different Pythons tell nothing."""
+    return one.partition(":")[0] == other.partition(":")[0] and one != other
 
 
 def _add_code(digest: Any, code: types.CodeType) -> None:

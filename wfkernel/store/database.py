@@ -21,11 +21,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from wfkernel.engine.events import Event
 from wfkernel.errors import StoreCorrupt, StoreError, StoreLocked, StoreTooNew
 from wfkernel.store import schema
-from wfkernel.store.journal import SUFFIX, TornTail, owner_of, read_frames
+from wfkernel.store.journal import SUFFIX, TornTail, join_frames, owner_of, read_frames
 from wfkernel.store.owner import is_alive
+from wfkernel.store.projection import insert_rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -39,7 +39,10 @@ YIELD_SECONDS: Final = 0.05
 """How soon an open file that nobody uses here is closed when another process waits for it."""
 STALE_MARK_SECONDS: Final = 2.0
 BATCH_SECONDS: Final = 0.05
-FOLD_EVENTS: Final = 5_000
+BUSY_SECONDS: Final = 1.0
+"""While steps end in quick succession the background folds no more often than this: readers fold what they need."""
+FOLD_BYTES: Final = 4 << 20
+"""How much of a journal is moved in one transaction."""
 
 
 class Database:
@@ -54,6 +57,7 @@ class Database:
         self._used = 0.0
         self._wake = threading.Event()
         self._journaled = False
+        self._last_journaled = 0.0
         self._stop = False
         self._thread: threading.Thread | None = None
 
@@ -76,8 +80,10 @@ class Database:
 
     def notify(self) -> None:
         """Something was journaled: move it to the tables soon, in the background."""
-        self._journaled = True
-        self._start_thread()
+        self._last_journaled = time.monotonic()
+        if not self._journaled:
+            self._journaled = True
+            self._start_thread()
 
     def close(self, *, wait: float = LOCK_WAIT) -> None:
         """Move what is journaled to the tables and close the file. If another process holds it, the journal stays."""
@@ -127,7 +133,7 @@ class Database:
             if mark is not None:
                 mark.unlink(missing_ok=True)
         try:
-            schema.prepare(connection, str(self.path))
+            schema.prepare(connection, self.path)
         except StoreError:
             connection.close()
             raise
@@ -162,20 +168,20 @@ class Database:
             # Asked before reading: what is complete now holds nothing more when it has been read to its end.
             complete = self._is_complete(file, files)
             offset = start = folded.get(file.name, 0)
-            events: list[Event] = []
+            rows: list[bytes] = []
             torn: TornTail | None = None
             if file.stat().st_size > offset:
                 try:
-                    for reached, batch in read_frames(file, offset):
-                        events += batch
+                    for reached, frame in read_frames(file, offset):
+                        rows.append(frame)
                         offset = reached
-                        if len(events) >= FOLD_EVENTS:
-                            self._commit(connection, file.name, events, offset)
-                            events, start = [], offset
+                        if offset - start >= FOLD_BYTES:
+                            self._commit(connection, file.name, rows, offset)
+                            rows, start = [], offset
                 except TornTail as tail:
                     torn = tail
                 if offset > start:
-                    self._commit(connection, file.name, events, offset)
+                    self._commit(connection, file.name, rows, offset)
             if complete:
                 if torn is not None and torn.complete:
                     self._quarantine(file)
@@ -190,10 +196,10 @@ class Database:
             return True
         return not is_alive(self._owners, owner)
 
-    def _commit(self, connection: duckdb.DuckDBPyConnection, file: str, events: list[Event], offset: int) -> None:
+    def _commit(self, connection: duckdb.DuckDBPyConnection, file: str, rows: list[bytes], offset: int) -> None:
         connection.execute("BEGIN")
         try:
-            schema.insert_events(connection, events)
+            insert_rows(connection, join_frames(rows))
             connection.execute("INSERT OR REPLACE INTO wf.journals VALUES (?, ?)", [file, offset])
             connection.execute("COMMIT")
         except BaseException:
@@ -216,6 +222,12 @@ class Database:
             self._thread.start()
         self._wake.set()
 
+    def _let_write(self, pause: float) -> None:
+        """Return once nothing was journaled for `pause` seconds, and after `BUSY_SECONDS` in any case."""
+        end = time.monotonic() + max(BUSY_SECONDS, pause)
+        while not self._stop and (now := time.monotonic()) < end and now - self._last_journaled < pause:
+            time.sleep(pause)
+
     def _keep_up(self) -> None:
         """Fold what was journaled, in batches; close the file when nothing happened for a while."""
         pause = BATCH_SECONDS
@@ -225,7 +237,7 @@ class Database:
             if self._stop:
                 return
             if self._journaled:
-                time.sleep(pause)
+                self._let_write(pause)
                 self._journaled = False
                 try:
                     with self.open(wait=0.0):

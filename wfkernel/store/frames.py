@@ -165,9 +165,21 @@ def compact(array: pa.Array) -> pa.Array:
     """The array without what a slice leaves behind in its buffers, so that equal content has equal bytes."""
     import pyarrow as pa
 
-    if array.nbytes == array.get_total_buffer_size():
+    # `nbytes` counts what the array uses, but one offset per element where there is one more.
+    if array.get_total_buffer_size() - array.nbytes == _last_offset_bytes(array.type):
         return array
     return pa.concat_arrays([array, array[:0]])  # of a single array it would hand back the same buffers
+
+
+def _last_offset_bytes(kind: pa.DataType) -> int:
+    import pyarrow as pa
+
+    check = pa.types
+    if check.is_large_string(kind) or check.is_large_binary(kind) or check.is_large_list(kind):
+        own = 8
+    else:
+        own = 4 if check.is_string(kind) or check.is_binary(kind) or check.is_list(kind) or check.is_map(kind) else 0
+    return own + sum(_last_offset_bytes(part) for part in _parts(kind))
 
 
 def _check_pyarrow(value: pa.Table | pa.RecordBatch) -> None:
@@ -195,13 +207,18 @@ def check_arrow_type(kind: pa.DataType) -> None:
 
 
 def _any_type(kind: pa.DataType, test: Any) -> bool:
-    import pyarrow as pa
 
     if test(kind):
         return True
-    parts = [kind.field(i).type for i in range(kind.num_fields)]
+    return any(_any_type(part, test) for part in _parts(kind))
+
+
+def _parts(kind: pa.DataType) -> list[pa.DataType]:
+    """The types a nested type consists of."""
+    import pyarrow as pa
+
     if pa.types.is_dictionary(kind):
-        parts = [kind.value_type]
-    elif isinstance(kind, pa.BaseExtensionType):
-        parts = [kind.storage_type]
-    return any(_any_type(part, test) for part in parts)
+        return [kind.value_type]
+    if isinstance(kind, pa.BaseExtensionType):
+        return [kind.storage_type]
+    return [kind.field(i).type for i in range(kind.num_fields)]

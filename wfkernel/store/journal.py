@@ -5,7 +5,8 @@ times as long and needs the database lock). A file is a sequence of frames, each
 
     <u32 length> <u32 crc32 of the body> <body: JSON array of events>
 
-so a torn write at the end of a file is recognised and cut. Frames are moved to DuckDB in batches by
+so a torn write at the end of a file is recognised and cut. Threads that wait for the disk at the same time share one
+fdatasync: whoever comes first syncs what all have written. Frames are moved to DuckDB in batches by
 `wfkernel.store.database`, which records the offset it has reached in the same transaction: every frame lands exactly
 once, whoever moves it. A full file is followed by the next one (`<owner>.1.wfj`, `<owner>.2.wfj`, ...).
 """
@@ -20,9 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from wfkernel.engine.events import Event, decode_events, encode_events
+from wfkernel.engine.events import Event, encode_events
+from wfkernel.store.disk import sync_folder, write_all
 
-__all__ = ["SUFFIX", "Journal", "TornTail", "owner_of", "read_frames"]
+__all__ = ["SUFFIX", "Journal", "TornTail", "join_frames", "owner_of", "read_frames"]
 
 SUFFIX: Final = ".wfj"
 ROTATE_BYTES: Final = 16 * 1024 * 1024
@@ -52,6 +54,11 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._owner = folder, owner
         self._lock = threading.Lock()
+        """For writing."""
+        self._sync_lock = threading.Lock()
+        """For fdatasync and for changing files; taken before `_lock`, and never while holding it."""
+        self._written = self._synced = 0
+        """Bytes over all files: written, and of those on disk for certain."""
         self._number = 0
         self._fd = -1
         self._size = 0
@@ -66,7 +73,7 @@ class Journal:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         self._fd = os.open(self.file, flags, 0o600)
         self._size = 0
-        _sync_folder(self._folder)
+        sync_folder(self._folder)  # so that the new file itself survives a power cut
 
     def append(self, events: list[Event], *, durable: bool) -> None:
         """Write `events` as one frame. Returns after fdatasync when `durable`, else when the kernel has the bytes."""
@@ -75,23 +82,38 @@ class Journal:
         with self._lock:
             if self._fd < 0:
                 raise ValueError("the journal is closed")
-            _write_all(self._fd, frame)
+            write_all(self._fd, frame)
             self._size += len(frame)
-            if durable:
+            self._written += len(frame)
+            position, full = self._written, self._size >= ROTATE_BYTES
+        if durable:
+            self._sync_up_to(position)
+        if full:
+            self._rotate()
+
+    def _sync_up_to(self, position: int) -> None:
+        with self._sync_lock:
+            if self._synced < position:  # else another thread's fdatasync took these bytes along
+                reached = self._written
                 _sync(self._fd)
-            if self._size >= ROTATE_BYTES:
+                self._synced = reached
+
+    def _rotate(self) -> None:
+        with self._sync_lock, self._lock:
+            if self._size >= ROTATE_BYTES and self._fd >= 0:
                 self._open_next()
+                self._synced = self._written
 
     def close(self) -> None:
-        with self._lock:
+        with self._sync_lock, self._lock:
             if self._fd >= 0:
                 _sync(self._fd)
                 os.close(self._fd)
                 self._fd = -1
 
 
-def read_frames(file: Path, offset: int) -> Iterator[tuple[int, list[Event]]]:
-    """Yield (offset after the frame, its events) from `offset` on; raises `TornTail` if the rest is not intact."""
+def read_frames(file: Path, offset: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (offset after the frame, its body) from `offset` on; raises `TornTail` if the rest is not intact."""
     with file.open("rb") as handle:
         handle.seek(offset)
         while True:
@@ -107,19 +129,9 @@ def read_frames(file: Path, offset: int) -> Iterator[tuple[int, list[Event]]]:
             if zlib.crc32(body) != checksum:
                 raise TornTail(offset, complete=True)
             offset += _HEADER.size + length
-            yield offset, decode_events(body)
+            yield offset, body
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "posix":  # so that the new file itself survives a power cut
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+def join_frames(bodies: list[bytes]) -> str:
+    """Several bodies as one: the JSON text of an array of events."""
+    return "[" + b",".join(body[1:-1] for body in bodies).decode("utf-8") + "]"

@@ -7,9 +7,11 @@ processes because DuckDB's file lock is held meanwhile.
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from wfkernel.store.database import Database
 from wfkernel.store.journal import Journal
 from wfkernel.store.locate import find_store_path
 from wfkernel.store.owner import Owner, is_alive
-from wfkernel.store.schema import insert_events
+from wfkernel.store.projection import insert_events
 
 __all__ = ["Store", "open_store"]
 
@@ -40,6 +42,8 @@ class Store:
         self._lock = threading.Lock()
         self._owner: Owner | None = None
         self._journal: Journal | None = None
+        # A background thread still inside DuckDB when the interpreter goes away would abort the process.
+        atexit.register(_close_if_alive, weakref.ref(self))
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -191,6 +195,12 @@ def _read_events(connection: Any, run_id: str, after: int = 0) -> list[Event]:
     return [Event(run, seq, ts, type_, path, n, json.loads(payload)) for run, seq, ts, type_, path, n, payload in rows]
 
 
+def _close_if_alive(store: weakref.ref[Store]) -> None:
+    opened = store()
+    if opened is not None:
+        opened.close()
+
+
 _stores: dict[Path, Store] = {}
 
 
@@ -199,8 +209,5 @@ def open_store(path: Path | str | None = None, *, near: Path | str | None = None
     resolved = Path(path).absolute() if path is not None else find_store_path(near)
     store = _stores.get(resolved)
     if store is None:
-        import atexit
-
         store = _stores[resolved] = Store(resolved)
-        atexit.register(store.close)
     return store

@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wfkernel.engine.context import running
+from wfkernel.engine.remember import remembered
 from wfkernel.engine.script import validate_answer
 from wfkernel.errors import AnswerInvalid, RunSuspended, WorkflowError
 from wfkernel.workers.base import Call, CancelSignal, cancel_signal, signalled_by
@@ -91,6 +92,11 @@ class RemoteStep:
 
     def progress(self, done: float, total: float | None = None, label: str = "") -> None:
         self._relay("progress", done, total, label)
+
+    def remember(self, text: str, meta: dict[str, Any]) -> None:
+        """Keep a text to be found by a search."""
+        said = remembered(text, meta)  # refused here, where the mistake was made
+        self._relay("remember", said["text"], {**said["meta"], "kind": said["kind"]})
 
     @property
     def writer(self) -> _Writer:

@@ -1,0 +1,53 @@
+"""What a power cut, or the death of the process, may take from a run.
+
+- ``fsync`` (default): a finished step survives a power cut. It costs one fdatasync a step.
+- ``write``: it survives the death of the process, ``kill -9`` included, but not that of the machine.
+- ``exit``: the run is written when it suspends, pauses, sleeps, is cancelled or ends, in one piece; a process that dies
+  before takes along what was done since.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, Protocol, get_args
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.events import Event
+from wfkernel.errors import DefinitionError
+
+__all__ = ["Durability", "EventLog", "RunLog"]
+
+Durability = Literal["fsync", "write", "exit"]
+
+_LEAVES: Final = frozenset({ev.RUN_SUSPENDED, ev.RUN_FINISH, ev.RUN_PAUSED, ev.RUN_WAITING, ev.RUN_CANCEL})
+
+
+class EventLog(Protocol):
+    """Where events go. `durable` means: on disk when the call returns."""
+
+    def append(self, events: list[Event], *, durable: bool = True) -> None: ...
+
+
+class RunLog:
+    """Writes the events of one run to `log`, as durably as the run wants it. Its caller keeps them in order."""
+
+    def __init__(self, log: EventLog, durability: Durability) -> None:
+        if durability not in get_args(Durability):
+            raise DefinitionError(f"durability is 'fsync', 'write' or 'exit', not {durability!r}")
+        self._log, self._durability = log, durability
+        self._held: list[Event] = []
+
+    @property
+    def syncs(self) -> bool:
+        """Whether an event that has to be durable is on disk once it is appended."""
+        return self._durability == "fsync"
+
+    def append(self, event: Event, *, durable: bool) -> None:
+        """Write `event`, or hold it until the run leaves this process alone. Raises what the log raises."""
+        if self._durability != "exit":
+            self._log.append([event], durable=durable and self.syncs)
+            return
+        if event.type in _LEAVES:
+            self._log.append([*self._held, event], durable=True)
+            self._held.clear()
+        else:
+            self._held.append(event)

@@ -1,0 +1,54 @@
+"""What runs leave behind to be found later: texts a step remembers, and the docs of steps.
+
+The store renders inputs, outputs and errors by itself (`wfkernel.store.context_text`). A step's doc is in no event, so it
+goes along with the first start of the step that this process writes to a store.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from wfkernel.errors import DefinitionError
+
+__all__ = ["CONTEXT_VARIABLE", "context_flag", "doc_once", "remembered"]
+
+CONTEXT_VARIABLE: Final = "WFKERNEL_CONTEXT"
+"""``0`` in the environment: runs begun here leave nothing behind but what `remember` is given."""
+
+_DOC_LENGTH: Final = 1_500
+_told: set[tuple[str, str, str, str]] = set()
+
+
+def is_on() -> bool:
+    """Whether runs of this process leave texts behind by themselves."""
+    return os.environ.get(CONTEXT_VARIABLE, "1").strip().lower() not in ("0", "off", "false", "no")
+
+
+def context_flag() -> dict[str, Any]:
+    """What the start of a run says about it: nothing, unless no texts are to be made from the run."""
+    return {} if is_on() else {"context": False}
+
+
+def doc_once(owner: str, workflow: str, step: str, doc: str) -> dict[str, Any]:
+    """The part of a `step.start` payload that carries the step's doc; empty when this writer told it before."""
+    if not doc or (known := (owner, workflow, step, doc)) in _told or not is_on():
+        return {}
+    _told.add(known)
+    return {"doc": {"workflow": workflow, "step": step, "text": doc[:_DOC_LENGTH]}}
+
+
+def remembered(text: str, meta: dict[str, Any]) -> dict[str, Any]:
+    """The payload of a `context.remember` event. Raises `DefinitionError` for what cannot be remembered."""
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+    if not isinstance(text, str) or not text.strip():
+        raise DefinitionError(f"remember() takes a text with words in it, not {text!r}")
+    meta = dict(meta)
+    kind = meta.pop("kind", "note")
+    if not isinstance(kind, str) or not kind:
+        raise DefinitionError(f"remember(): kind is a word, not {kind!r}")
+    try:
+        return {"text": text.strip(), "kind": kind, "meta": to_jsonable_python(meta)}
+    except PydanticSerializationError as error:
+        raise DefinitionError(f"remember(): what is said about the text is not JSON-safe: {error}") from None

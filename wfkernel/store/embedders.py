@@ -1,0 +1,211 @@
+"""Embedders: what turns texts into vectors. One is named by ``FAMILY`` or ``FAMILY:MODEL``.
+
+    wordllama                        the default: its weights come with the package, nothing is downloaded
+    sentence-transformers:MODEL      needs the package; MODEL is fetched from the Hugging Face hub on first use
+    fastembed:MODEL                  the same, through ONNX
+    openai:MODEL                     any endpoint that speaks OpenAI's embeddings API: OPENAI_BASE_URL, OPENAI_API_KEY
+
+Other packages add families at the entry point group ``wfkernel.embedders``: a function that takes the model's name ("" if
+none was given) and returns an `Embedder`. Nothing heavy is imported before the first text is embedded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from wfkernel.errors import EmbedderError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+
+__all__ = ["DEFAULT", "ENTRY_POINTS", "Embedder", "load_embedder"]
+
+DEFAULT: Final = "wordllama"
+ENTRY_POINTS: Final = "wfkernel.embedders"
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors of one dimension. Its name says which vectors can be compared: the store remembers it."""
+
+    name: str
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """One row of float32 for every text, of any length; they are normalised by the caller."""
+
+
+@lru_cache(maxsize=8)
+def load_embedder(name: str) -> Embedder:
+    """The embedder called ``FAMILY`` or ``FAMILY:MODEL``. Raises `EmbedderError`."""
+    family, _, model = name.partition(":")
+    factory = _BUILT_IN.get(family)
+    if factory is None:
+        found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+        if family not in found:
+            known = ", ".join([*_BUILT_IN, *found])
+            raise EmbedderError(f"there is no embedder '{family}'. Known: {known}; FAMILY:MODEL names a model.")
+        factory = found[family].load()
+    return factory(model)
+
+
+class _WordLlama:
+    """Averages of token vectors, from the weights in the `wordllama` package (l2_supercat, 256 dimensions).
+
+    The two files are read here and `wordllama` itself is never imported: doing so takes longer than everything else
+    together, sets up the root logger of the process, and looks for the tokenizer in a folder where it is not.
+    """
+
+    _FILES: Final = ("tokenizers/l2_supercat_tokenizer_config.json", "weights/l2_supercat_256.safetensors")
+
+    def __init__(self, model: str) -> None:
+        if model not in ("", "l2_supercat_256"):
+            raise EmbedderError(f"wordllama brings one model, l2_supercat_256, not '{model}'.")
+        self.name = "wordllama"
+        self._lock = threading.Lock()
+        self._loaded: tuple[Any, Vectors] | None = None
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        import numpy as np
+
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = self._load()
+        tokenizer, weights = self._loaded
+        vectors = np.zeros((len(texts), weights.shape[1]), np.float32)
+        for row, encoding in enumerate(tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)):
+            if encoding.ids:
+                vectors[row] = weights[np.asarray(encoding.ids)].mean(axis=0, dtype=np.float32)
+        return vectors
+
+    def _load(self) -> tuple[Any, Vectors]:
+        import numpy as np
+
+        spec = importlib.util.find_spec("wordllama")
+        if spec is None or spec.origin is None:
+            raise EmbedderError("the embedder wordllama is not installed: pip install wordllama")
+        from safetensors import safe_open
+        from tokenizers import Tokenizer
+
+        tokens, weights = (Path(spec.origin).parent / file for file in self._FILES)
+        for file in (tokens, weights):
+            if not file.is_file():
+                raise EmbedderError(f"the package wordllama lacks {file.name}: pip install 'wordllama>=0.4,<0.5'")
+        with safe_open(weights, framework="np") as file:
+            return Tokenizer.from_file(str(tokens)), np.asarray(file.get_tensor("embedding.weight"))
+
+
+class _SentenceTransformers:
+    """A model of the `sentence-transformers` package."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model or "all-MiniLM-L6-v2"
+        self.name = f"sentence-transformers:{self._model}"
+        self._lock = threading.Lock()
+        self._loaded: Any = None
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        import numpy as np
+
+        with self._lock:
+            if self._loaded is None:
+                _need("sentence_transformers", "sentence-transformers")
+                from sentence_transformers import SentenceTransformer
+
+                self._loaded = _fetched(self.name, lambda: SentenceTransformer(self._model))
+        return np.asarray(self._loaded.encode(list(texts), show_progress_bar=False), np.float32)
+
+
+class _FastEmbed:
+    """A model of the `fastembed` package."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model or "BAAI/bge-small-en-v1.5"
+        self.name = f"fastembed:{self._model}"
+        self._lock = threading.Lock()
+        self._loaded: Any = None
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        import numpy as np
+
+        with self._lock:
+            if self._loaded is None:
+                _need("fastembed", "fastembed")
+                from fastembed import TextEmbedding
+
+                self._loaded = _fetched(self.name, lambda: TextEmbedding(self._model))
+        return np.asarray(list(self._loaded.embed(list(texts))), np.float32)
+
+
+class _OpenAI:
+    """An endpoint that speaks OpenAI's embeddings API: ``POST {OPENAI_BASE_URL}/embeddings``."""
+
+    _AT_ONCE: Final = 256
+    _SECONDS: Final = 60.0
+
+    def __init__(self, model: str) -> None:
+        self._model = model or "text-embedding-3-small"
+        self.name = f"openai:{self._model}"
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        import numpy as np
+
+        rows: list[list[float]] = []
+        for first in range(0, len(texts), self._AT_ONCE):
+            rows += self._ask(list(texts[first : first + self._AT_ONCE]))
+        return np.asarray(rows, np.float32)
+
+    def _ask(self, texts: list[str]) -> list[list[float]]:
+        base = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1").rstrip("/")
+        url = f"{base}/embeddings"
+        if not url.startswith(("http://", "https://")):
+            raise EmbedderError(f"OPENAI_BASE_URL must be an http(s) address, not '{base}'.")
+        headers = {"Content-Type": "application/json"}
+        if os.environ.get("OPENAI_API_KEY"):
+            headers["Authorization"] = f"Bearer {os.environ['OPENAI_API_KEY']}"
+        body = json.dumps({"model": self._model, "input": texts}).encode()
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=self._SECONDS) as reply:
+                answer = json.load(reply)
+            found = {entry["index"]: entry["embedding"] for entry in answer["data"]}
+            return [found[index] for index in range(len(texts))]
+        except urllib.error.HTTPError as error:
+            hint = " Set OPENAI_API_KEY." if error.code == 401 else ""
+            raise EmbedderError(f"{url} answered {error.code} {error.reason}.{hint}") from None
+        except OSError as error:
+            reason = getattr(error, "reason", error)
+            raise EmbedderError(f"{url} cannot be reached: {reason}. OPENAI_BASE_URL says where it is.") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise EmbedderError(f"{url} does not speak OpenAI's embeddings API: {error!r}") from None
+
+
+def _need(module: str, package: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise EmbedderError(f"the embedder {package} is not installed: pip install {package}")
+
+
+def _fetched(name: str, load: Callable[[], Any]) -> Any:
+    try:
+        return load()
+    except (OSError, ValueError, RuntimeError) as error:  # what the hub's clients raise without a network or model
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise EmbedderError(f"the model of the embedder {name} cannot be loaded: {first}") from error
+
+
+_BUILT_IN: Final[dict[str, Callable[[str], Embedder]]] = {
+    "wordllama": _WordLlama,
+    "sentence-transformers": _SentenceTransformers,
+    "fastembed": _FastEmbed,
+    "openai": _OpenAI,
+}

@@ -1,0 +1,164 @@
+"""From the journal to the tables, inside DuckDB.
+
+A batch of events arrives as the JSON text the journal holds and becomes the temporary table ``batch`` in one statement;
+everything else is SQL over it, and Python's interpreter lock is free meanwhile, so a step that is executing is not held
+up. (The same projections made in Python took 0.5 ms an event; this takes 0.02.)
+
+Each event is stored with a *link*: 32 bits of a hash over its own content and that of the event before it in its run.
+An event that was changed, exchanged or taken away breaks its own link or the next one, so `wfkernel.store.fsck` can name
+the first bad event. A link detects damage; against forgery only signatures help, and values that could run code have them.
+
+``wf.runs``, ``wf.steps`` and ``wf."values"`` are kept up to date with every batch, so that listing runs costs the same
+however many events there are. They follow what `wfkernel.engine.state` makes of the same events.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.events import Event, encode_events
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["DIGEST", "LINK", "NO_DIGEST", "insert_events", "insert_rows", "rebuild"]
+
+DIGEST: Final = (
+    "md5_number_lower(concat_ws(chr(31), run_id, seq, (ts * 1000000)::BIGINT, type, path, attempt, payload::VARCHAR))"
+)
+"""SQL: 64 bits that stand for the content of an event."""
+NO_DIGEST: Final = 0
+"""Stands in for the event before a run's first."""
+LINK: Final = "(md5_number_lower(concat_ws(':', previous, digest)) % 4294967296)::UINTEGER"
+"""SQL: the link of an event with `digest` that follows one with the digest `previous`."""
+
+_LOAD: Final = f"""
+CREATE OR REPLACE TEMP TABLE batch AS SELECT *, {DIGEST} AS digest FROM (
+    SELECT r[1] AS run_id, r[2]::BIGINT AS seq, r[3]::DOUBLE AS ts, r[4] AS type, r[5] AS path,
+           r[6]::INTEGER AS attempt, r[7]::JSON AS payload
+    FROM (SELECT unnest(from_json($1, '[["VARCHAR"]]')) AS r))
+"""
+
+_EVENTS: Final = f"""
+INSERT INTO wf.events SELECT run_id, seq, ts, type, path, attempt, payload, {LINK} FROM (
+    SELECT b.*, coalesce(lag(b.digest) OVER (PARTITION BY b.run_id ORDER BY b.seq), r.head, {NO_DIGEST}) AS previous
+    FROM batch b LEFT JOIN wf.runs r USING (run_id)) ORDER BY run_id, seq
+"""
+
+# A column that a new life of a run or a new attempt empties is packed into a struct: NULL means that nothing was said
+# about it in this batch, a struct with a NULL inside that it was emptied.
+_LIVES: Final = f"('{ev.RUN_START}', '{ev.RUN_RESTART}', '{ev.RUN_RESUME}', '{ev.RUN_TRAVEL}', '{ev.RUN_FINISH}')"
+_RUNS: Final = f"""
+INSERT OR REPLACE INTO wf.runs (run_id, workflow, notebook, output, mode, status, owner, params, error, started,
+                                updated, ended, last_seq, head)
+SELECT n.run_id, coalesce(t.workflow, o.workflow), coalesce(t.notebook, o.notebook), coalesce(t.output, o.output),
+       coalesce(t.mode, o.mode), coalesce(t.status, o.status), coalesce(t.owner, o.owner), coalesce(t.params, o.params),
+       CASE WHEN t.ended IS NULL THEN o.error ELSE t.ended.error END, coalesce(t.started, o.started), n.updated,
+       CASE WHEN t.ended IS NULL THEN o.ended ELSE t.ended.at END, n.last_seq, n.head
+FROM (SELECT run_id, max(seq) AS last_seq, arg_max(ts, seq) AS updated, arg_max(digest, seq) AS head
+      FROM batch GROUP BY run_id) n
+LEFT JOIN (
+    SELECT run_id, arg_max(payload->>'workflow', seq) AS workflow, arg_max(payload->>'notebook', seq) AS notebook,
+           arg_max(payload->>'output', seq) AS output, arg_max(payload->>'mode', seq) AS mode,
+           arg_max(payload->>'status', seq) AS status, arg_max(payload->>'owner', seq) AS owner,
+           arg_max(nullif(payload->'params', 'null'), seq) AS params,
+           arg_max(ts, seq) FILTER (type = '{ev.RUN_START}') AS started,
+           arg_max(CASE WHEN type = '{ev.RUN_FINISH}' THEN {{'at': ts, 'error': nullif(payload->'error', 'null')}}
+                   ELSE {{'at': NULL, 'error': NULL}} END, seq) FILTER (type IN {_LIVES}) AS ended
+    FROM batch WHERE starts_with(type, 'run.') GROUP BY run_id) t USING (run_id)
+LEFT JOIN wf.runs o USING (run_id)
+"""
+
+# Time travel forgets steps and what is inside them; a run that is started anew forgets all.
+_FORGOTTEN: Final = f"""
+CREATE OR REPLACE TEMP TABLE forgotten AS
+SELECT run_id, seq, unnest(payload->>'$.dropped[*]') AS path FROM batch WHERE type = '{ev.RUN_TRAVEL}'
+UNION ALL SELECT run_id, seq, NULL FROM batch WHERE type = '{ev.RUN_START}' AND seq > 1
+"""
+_INSIDE: Final = (
+    "(f.path IS NULL OR e.path = f.path OR starts_with(e.path, f.path || '.') OR starts_with(e.path, f.path || '['))"
+)
+
+_STEPS: Final = f"""
+INSERT OR REPLACE INTO wf.steps (run_id, path, status, attempt, executions, restored, started, ended, duration, error,
+                                 message, position)
+SELECT run_id, path, coalesce(t.status, o.status, 'pending'), coalesce(t.attempt, o.attempt),
+       coalesce(o.executions, 0) + coalesce(t.executions, 0), coalesce(t.restored, o.restored),
+       coalesce(t.started, o.started),
+       CASE WHEN t.ended IS NULL THEN o.ended ELSE t.ended.at END,
+       CASE WHEN t.ended IS NULL THEN o.duration ELSE t.ended.duration END,
+       CASE WHEN t.ended IS NULL THEN o.error ELSE t.ended.error END,
+       CASE WHEN t.asked IS NULL THEN o.message ELSE t.asked.message END, coalesce(p.position, o.position)
+FROM (
+    SELECT run_id, path, count(*) FILTER (type = '{ev.STEP_START}') AS executions,
+           arg_max(CASE type WHEN '{ev.STEP_RESULT}' THEN payload->>'status' WHEN '{ev.STEP_START}' THEN 'running'
+                   WHEN '{ev.STEP_SUSPENDED}' THEN 'suspended' WHEN '{ev.STEP_RESUMED}' THEN 'pending'
+                   WHEN '{ev.STEP_RESTORED}' THEN 'success' WHEN '{ev.STEP_WAITING}' THEN 'waiting' END, seq) AS status,
+           arg_max(attempt, seq) FILTER (type = '{ev.STEP_START}') AS attempt,
+           arg_max(ts, seq) FILTER (type = '{ev.STEP_START}') AS started,
+           arg_max(type = '{ev.STEP_RESTORED}', seq)
+               FILTER (type IN ('{ev.STEP_START}', '{ev.STEP_RESTORED}')) AS restored,
+           arg_max(CASE WHEN type = '{ev.STEP_RESULT}'
+                        THEN {{'at': ts, 'duration': (payload->>'duration')::DOUBLE,
+                               'error': nullif(payload->'error', 'null')}}
+                   ELSE {{'at': NULL, 'duration': NULL, 'error': NULL}} END, seq)
+               FILTER (type IN ('{ev.STEP_START}', '{ev.STEP_RESULT}')) AS ended,
+           arg_max(CASE WHEN type = '{ev.STEP_SUSPENDED}' THEN {{'message': payload->>'message'}}
+                   ELSE {{'message': NULL}} END, seq)
+               FILTER (type IN ('{ev.STEP_START}', '{ev.STEP_SUSPENDED}', '{ev.STEP_RESUMED}')) AS asked
+    FROM batch e WHERE path <> '' AND starts_with(type, 'step.') AND NOT EXISTS (
+        FROM forgotten f WHERE f.run_id = e.run_id AND f.seq > e.seq AND {_INSIDE})
+    GROUP BY run_id, path) t
+FULL JOIN (
+    SELECT run_id, path, arg_max(position, seq) AS position FROM (
+        SELECT run_id, seq, unnest(paths) AS path, unnest(range(len(paths))) AS position FROM (
+            SELECT run_id, seq, payload->>'$.steps[*].path' AS paths FROM batch WHERE type = '{ev.STEP_PLANNED}'))
+    GROUP BY run_id, path) p USING (run_id, path)
+LEFT JOIN wf.steps o USING (run_id, path)
+"""
+
+_VALUES: Final = f"""
+CREATE OR REPLACE TEMP TABLE results AS
+SELECT run_id, path, arg_max(payload->'outputs', seq) AS outputs FROM batch
+WHERE type = '{ev.STEP_RESULT}' AND json_exists(payload, '$.outputs') GROUP BY run_id, path;
+DELETE FROM wf."values" v USING results r WHERE v.run_id = r.run_id AND v.path = r.path;
+INSERT INTO wf."values" SELECT run_id, path, o.name, o.codec, o.type, o.digest, o.size, o.why FROM (
+    SELECT run_id, path, unnest(from_json(outputs, '[{{"name":"VARCHAR","codec":"VARCHAR","type":"VARCHAR",
+    "digest":"VARCHAR","size":"BIGINT","why":"VARCHAR"}}]')) AS o FROM results)
+"""
+
+
+def insert_rows(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
+    """Add events, given as the text of a JSON array of arrays, and bring the projections up to date.
+
+    The caller holds the transaction.
+    """
+    connection.execute(_LOAD, [rows])
+    connection.execute(_EVENTS)
+    _project(connection)
+
+
+def insert_events(connection: duckdb.DuckDBPyConnection, events: list[Event]) -> None:
+    """Add `events` and bring the projections up to date. The caller holds the transaction."""
+    insert_rows(connection, encode_events(events).decode("utf-8"))
+
+
+def rebuild(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
+    """Make the projections of these runs anew from their events. The caller holds the transaction."""
+    for table in ("runs", "steps", '"values"'):
+        connection.execute(f"DELETE FROM wf.{table} WHERE list_contains($1, run_id)", [run_ids])
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE batch AS SELECT * EXCLUDE link, {DIGEST} AS digest FROM wf.events "
+        "WHERE list_contains($1, run_id)",
+        [run_ids],
+    )
+    _project(connection)
+
+
+def _project(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(_FORGOTTEN)
+    connection.execute(f"DELETE FROM wf.steps e USING forgotten f WHERE e.run_id = f.run_id AND {_INSIDE}")
+    connection.execute(_STEPS)
+    connection.execute(_VALUES)
+    connection.execute(_RUNS)
