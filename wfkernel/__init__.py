@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wfkernel.errors import (
         AnswerInvalid,
         DefinitionError,
+        EmbedderError,
         ResumeAlreadyClaimed,
         RunNotFound,
         RunNotSuspended,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         ValueUnreadable,
         WorkflowError,
     )
+    from wfkernel.store.recall import remember, search
     from wfkernel.store.store import Store, open_store
 
 __version__ = "0.1.0"
@@ -39,8 +41,9 @@ _PUBLIC = {
     "progress": "engine.context", "suspend": "engine.context", "track": "engine.context", "write": "engine.context",
     "RunState": "engine.state", "StepState": "engine.state", "fold": "engine.state",
     "Store": "store.store", "open_store": "store.store",
+    "remember": "store.recall", "search": "store.recall",
     **dict.fromkeys(
-        ["AnswerInvalid", "DefinitionError", "ResumeAlreadyClaimed", "RunNotFound", "RunNotSuspended", "RunSuspended",
+        ["AnswerInvalid", "DefinitionError", "EmbedderError", "ResumeAlreadyClaimed", "RunNotFound", "RunNotSuspended", "RunSuspended",
          "StepWaiting", "StoreCorrupt", "StoreError", "StoreLocked", "StoreTooNew", "ValueNotTrusted",
          "ValueUnreadable", "WorkflowError"],
         "errors",
@@ -50,6 +53,7 @@ _PUBLIC = {
 __all__ = [
     "AnswerInvalid",
     "DefinitionError",
+    "EmbedderError",
     "ResumeAlreadyClaimed",
     "RunNotFound",
     "RunNotSuspended",
@@ -69,6 +73,8 @@ __all__ = [
     "fold",
     "open_store",
     "progress",
+    "remember",
+    "search",
     "suspend",
     "track",
     "write",

@@ -6,23 +6,30 @@ line on standard error; ``--json`` prints one JSON document on standard output a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
-from wfkernel.errors import AnswerInvalid, DefinitionError, WorkflowError
+from wfkernel.cli_shared import (
+    FAILED,
+    SUCCESS,
+    USAGE,
+    JsonOption,
+    StoreOption,
+    one_line_errors,
+    print_json,
+    print_table,
+)
+from wfkernel.cli_store import add_store_commands
+from wfkernel.errors import AnswerInvalid, DefinitionError
 
 if TYPE_CHECKING:
     from wfkernel.engine.state import RunState, StepState
+    from wfkernel.store.context import Mode
 
-SUCCESS: Final = 0
-FAILED: Final = 1
-USAGE: Final = 2
 SUSPENDED: Final = 75
 
 app = typer.Typer(
@@ -32,22 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-StoreOption = Annotated[
-    Path | None, typer.Option("--store", help="The store file; default: WFKERNEL_STORE or .wfkernel in the project.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-
-
-@contextlib.contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except WorkflowError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"wf: {line}", err=True)
-        raise typer.Exit(USAGE) from None
-
 
 @app.command()
 def run(
@@ -62,7 +53,7 @@ def run(
     """Run a notebook headless as a new run."""
     from wfkernel.notebook.headless import run_notebook
 
-    with _one_line_errors():
+    with one_line_errors():
         if not notebook.is_file():
             raise DefinitionError(f"there is no notebook {notebook}")
         state = run_notebook(notebook, output, _parameters(parameter or []), progress=_progress(as_json))
@@ -81,7 +72,7 @@ def resume(
     from wfkernel.notebook.headless import resume_notebook
     from wfkernel.store.store import open_store
 
-    with _one_line_errors():
+    with one_line_errors():
         opened = open_store(store)
         run_id = opened.find(run)
         try:
@@ -104,10 +95,10 @@ def list_runs(
     """List the newest runs."""
     from wfkernel.store.store import open_store
 
-    with _one_line_errors():
+    with one_line_errors():
         rows = open_store(store).runs(limit=limit, status=status)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     from wfkernel.notebook.runlist import render_runs_text
 
@@ -123,18 +114,61 @@ def show(
     """Show one run and its steps."""
     from wfkernel.store.store import open_store
 
-    with _one_line_errors():
+    with one_line_errors():
         opened = open_store(store)
         state = opened.load(opened.find(run))
         interrupted = state.status == "running" and not opened.is_alive(state.owner)
     if as_json:
-        _print_json({**_summary(state), "interrupted": interrupted, "steps": _steps(state)})
+        print_json({**_summary(state), "interrupted": interrupted, "steps": _steps(state)})
         return
     _print_run(state, interrupted)
 
 
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for, in your own words.")] = "",
+    k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 5,
+    where: Annotated[
+        str | None,
+        typer.Option(help="A condition in SQL over the columns of the view context, as \"meta->>'topic' = 'x'\"."),
+    ] = None,
+    kind: Annotated[str | None, typer.Option(metavar="A,B", help="Only texts of these kinds.")] = None,
+    session: Annotated[str | None, typer.Option(help="Only texts of this session.")] = None,
+    run: Annotated[str | None, typer.Option(help="Only texts of this run.")] = None,
+    mode: Annotated[str, typer.Option(help="hybrid, or one ranking alone: vectors or words.")] = "hybrid",
+    reindex: Annotated[bool, typer.Option("--reindex", help="Embed all texts anew first.")] = False,
+    embedder: Annotated[str | None, typer.Option(help="With --reindex: embed with this one from now on.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search what runs left behind: docs, inputs, outputs, errors, notebook prose, remembered texts."""
+    from dataclasses import asdict
+
+    from wfkernel.notebook.context_magics import render_found_text
+    from wfkernel.store.store import open_store
+
+    with one_line_errors():
+        opened = open_store(store)
+        if embedder and not reindex:
+            raise DefinitionError("--embedder goes with --reindex: one store holds vectors of one embedder")
+        if reindex:
+            name = opened.context.reindex(embedder)
+            typer.echo(f"all texts are embedded with {name}", err=True)
+        if not text and reindex:
+            return
+        found = opened.context.search(
+            text, k, where, session, run=opened.find(run) if run else None, kind=kind.split(",") if kind else None,
+            mode=cast("Mode", mode),
+        )  # fmt: skip
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    typer.echo(render_found_text(found))
+
+
 db = typer.Typer(name="db", help="The store itself.", no_args_is_help=True)
 app.add_typer(db)
+add_store_commands(app)
 
 
 @db.command("path")
@@ -147,19 +181,19 @@ def db_path() -> None:
 
 @db.command("sql")
 def db_sql(
-    query: Annotated[str, typer.Argument(help="SQL over the views runs, steps, attempts, events, step_values.")],
+    query: Annotated[str, typer.Argument(help="SQL over the views runs, steps, attempts, events, step_values, context.")],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Query the store with SQL."""
     from wfkernel.store.store import open_store
 
-    with _one_line_errors():
+    with one_line_errors():
         columns, rows = open_store(store).query(query)
     if as_json:
-        _print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
-    _print_table(columns, rows)
+    print_table(columns, rows)
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------
@@ -194,7 +228,7 @@ def _answer(data: str | None) -> Any:
 def _report(state: RunState, as_json: bool) -> None:
     """Say how a headless run ended and exit with its status."""
     if as_json:
-        _print_json({**_summary(state), "steps": _steps(state)})
+        print_json({**_summary(state), "steps": _steps(state)})
     else:
         _print_run(state, interrupted=False)
     raise typer.Exit({"success": SUCCESS, "suspended": SUSPENDED}.get(state.status, FAILED))
@@ -258,7 +292,7 @@ def _print_run(state: RunState, interrupted: bool) -> None:
         for step in state.steps.values()
     ]
     if rows:
-        _print_table(["step", "status", "time", "executed", ""], rows)
+        print_table(["step", "status", "time", "executed", ""], rows)
     if state.error and not state.error.get("step"):
         typer.echo(f"error    {state.error.get('type', '')}: {state.error.get('message', '')}")
     if interrupted or state.status in ("suspended", "failed"):
@@ -271,25 +305,6 @@ def _remark(step: StepState) -> str:
         refused = "".join(f"\nrefused: {path or 'answer'}: {message}" for path, message in step.suspension.problems)
         return step.suspension.message + refused
     return str((step.error or {}).get("message", ""))
-
-
-def _print_table(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
-    # A pipe has no width: nothing is wrapped there, so that other programs find whole lines.
-    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2, default=str, ensure_ascii=False))
 
 
 def main() -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 __all__ = [
     "AnswerInvalid",
+    "CheckpointDrift",
+    "CheckpointNotFound",
     "DefinitionError",
     "EmbedderError",
     "ResumeAlreadyClaimed",
@@ -66,6 +68,14 @@ class AnswerInvalid(WorkflowError):
 
 class StoreError(WorkflowError):
     """The store cannot be used."""
+
+
+class CheckpointNotFound(StoreError):
+    """No checkpoint of this name is in the store."""
+
+
+class CheckpointDrift(StoreError):
+    """The steps in a checkpoint are defined otherwise now."""
 
 
 class StoreLocked(StoreError):

@@ -113,6 +113,28 @@ def test_all_arms_end_before_a_failing_one_fails_the_run() -> None:
     assert result.steps["slow"].status == "success"
 
 
+def test_with_fail_fast_the_first_failing_arm_stops_the_others() -> None:
+    began, stopped = threading.Event(), threading.Event()
+
+    async def failing(x: Any) -> None:
+        while not began.is_set():
+            await asyncio.sleep(0.001)
+        raise ValueError("no")
+
+    async def waiting(x: Any) -> None:
+        await asyncio.sleep(60)
+
+    def blocking(x: Any, ctx: Any) -> None:
+        began.set()
+        if ctx.signal.wait_blocking(60):
+            stopped.set()
+
+    result = run(wf().parallel(failing, waiting, blocking, fail_fast=True))
+    assert (result.status, result.error["type"]) == ("failed", "ValueError")  # type: ignore[index]
+    assert result.steps["waiting"].status == "canceled"
+    assert stopped.wait(5)
+
+
 def test_every_arm_whose_condition_holds_runs() -> None:
     flow = wf().branch((lambda x: x > 0, add1), (lambda x: x > 1, double), (lambda x: x > 9, broken))
     assert run(flow, 5).result == {"add1": 6, "double": 10}
@@ -396,3 +418,32 @@ def test_a_dead_worker_is_replaced_as_often_as_the_step_says(tmp_path: Path) -> 
     started.watch(lambda e: died.append((e.payload["signal"], e.payload["delay"])) if e.type == "step.died" else None)
     result = go(started.start(1))
     assert (result.result, died, result.steps["die_once"].attempts) == (1, [("SIGKILL", 0.01)], 1)
+
+
+def test_the_context_works_in_another_process() -> None:
+    @step(worker="processes")
+    def far(x: int, ctx: Any) -> list[Any]:
+        ctx.writer.write({"far": x})
+        ctx.set_state({"k": ctx.state["k"] + 1})
+        return [ctx.input, ctx.run_id, ctx.retry_count]
+
+    @step(worker="processes")
+    def early(x: Any, ctx: Any) -> None:
+        ctx.bail(x)
+
+    started = wf().then(far).then(early).then(broken).commit().create_run()
+    written = []
+    started.watch(lambda e: written.append(e.payload["output"]) if e.type == "step.output" else None)
+    result = go(started.start(5, state={"k": 1}))
+    assert result.result == [5, started.run_id, 0]
+    assert (result.state, written) == ({"k": 2}, [{"far": 5}])
+
+
+@pytest.mark.parametrize("worker", ["inline", "threads", "processes"])
+def test_a_step_that_exits_has_failed(worker: str) -> None:
+    @step(worker=worker)
+    def leave(x: Any) -> None:
+        raise SystemExit(3)
+
+    result = run(wf().then(leave))
+    assert (result.status, result.error["type"]) == ("failed", "SystemExit")  # type: ignore[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -327,6 +328,18 @@ def test_a_loop_that_goes_round_too_often_fails_by_name() -> None:
 def test_a_run_that_takes_too_long_fails_by_name() -> None:
     result = wf(limits=Limits(seconds=0.05)).sleep(30).commit().run(0)
     assert result.error["type"] == RunTimeout.__name__  # type: ignore[index]
+
+
+def test_a_run_out_of_time_fails_also_while_a_thread_works_and_tells_the_thread() -> None:
+    told = threading.Event()
+
+    def work(x: Any, ctx: Any) -> None:
+        if ctx.signal.wait_blocking(30):
+            told.set()
+
+    result = wf(limits=Limits(seconds=0.05)).then(work).commit().run(0)
+    assert result.error["type"] == RunTimeout.__name__  # type: ignore[index]
+    assert told.wait(5)
 
 
 def test_no_more_steps_run_at_the_same_time_than_allowed() -> None:

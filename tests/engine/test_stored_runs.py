@@ -346,3 +346,47 @@ def test_a_step_whose_value_cannot_be_saved_runs_again_in_another_life(store: St
     assert "was not saved" in str(flow.create_run("r").result().steps["make"].output)
     assert go(flow.create_run("r").resume("y")).result == [1, 2]
     assert made == [1, 1]
+
+
+def test_a_step_edited_since_it_ran_is_named_and_its_result_counts(store: Store, codec: StoreCodec) -> None:
+    async def ask(x: Any, ctx: Any) -> Any:
+        return [x, ctx.suspend()]
+
+    @step(id="price")
+    async def old(x: int) -> int:
+        return x + 1
+
+    @step(id="price")
+    async def new(x: int) -> int:
+        return x + 1000
+
+    go(Workflow("w", store=store, codec=codec).then(old).then(ask).commit().create_run("r").start(1))
+    run = Workflow("w", store=store, codec=codec).then(new).then(ask).commit().create_run("r")
+    drift = []
+    run.watch(lambda e: drift.append(e.payload) if e.type == "run.drift" else None)
+    assert go(run.resume("y")).result == [2, "y"]
+    assert drift == [{"changes": [{"step": "price", "what": "code"}], "policy": "continue"}]
+    assert go(run.time_travel("price")).status == "suspended"  # who wants the new code goes back to the step
+    assert go(run.resume("y")).result == [1001, "y"]
+
+
+def test_a_durable_function_can_be_pinned_to_the_code_it_was_started_with(elsewhere: Elsewhere) -> None:
+    script = """
+        @step
+        async def last(x: int) -> str:
+            return "VERSION" + str(x)
+
+        @workflow(store=store, codec=codec, on_drift="pin")
+        async def flow(ctx, x: int):
+            a = await ctx.step(first, x)
+            answer = await ctx.suspend()
+            return [await ctx.step(last, a), answer, "VERSION"]
+
+        run = flow.create_run("r")
+        act = run.start(1) if run.status == "pending" else run.resume("yes")
+        print(json.dumps(asyncio.run(act).result))
+        store.close()
+    """
+    elsewhere.run(script.replace("VERSION", "old"))
+    assert elsewhere.run(script.replace("VERSION", "new"))[1] == '["old2", "yes", "old"]\n'
+    assert elsewhere.log == ["first(1)"]

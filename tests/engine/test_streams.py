@@ -135,14 +135,39 @@ def test_who_joins_late_gets_what_went_before() -> None:
     async def scene() -> None:
         run = wf().then(talker(3)).commit().create_run()
         await run.start(1)
-        late = run.observe()
-        run._recorder.hub.close()
-        assert [event.type for event in [e async for e in late]] == [
+        assert [event.type async for event in run.observe()] == [
             "run.start", "step.start", "step.output", "step.output", "step.output", "step.result", "run.finish",
         ]  # fmt: skip
         assert run._recorder.hub.history.maxlen == HISTORY
 
     go(scene())
+
+
+def test_who_joins_in_the_middle_misses_nothing() -> None:
+    async def scene() -> None:
+        half = asyncio.Event()
+
+        async def talk(x: Any, ctx: Any) -> None:
+            await ctx.writer.write(1)
+            await half.wait()
+            await ctx.writer.write(2)
+
+        run = wf().then(talk).commit().create_run()
+        task = asyncio.ensure_future(run.start(1))
+        await asyncio.sleep(0)
+        observing = asyncio.ensure_future(_all_of(run.observe()))
+        await asyncio.sleep(0)
+        half.set()
+        await task
+        events = await observing
+        assert outputs(events) == [1, 2]
+        assert [event.seq for event in events] == list(range(1, 7))
+
+    go(scene())
+
+
+async def _all_of(events: AsyncIterator[Any]) -> list[Any]:
+    return [event async for event in events]
 
 
 def test_leaving_a_stream_lets_the_run_go_on() -> None:

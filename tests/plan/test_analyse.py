@@ -108,6 +108,8 @@ READS_AND_BINDS = [
     ("try: v = f()\nfinally: g()\nprint(v)", "f g", "v"),
     ("try: fh = f()\nfinally: fh.close()", "f fh", "fh"),
     ("try: f()\nfinally: v = 1\nprint(v)", "f", "v"),
+    ("while True:\n    try:\n        v = f()\n        break\n    finally: w = 1\nprint(v, w)", "f", "v w"),
+    ("x = 1\nfor i in it:\n    try: continue\n    finally: del x\nprint(x)", "it x", "i x"),
     ("try: import fast as m\nexcept ImportError: m = None\nm", "", "m"),
     ("try: old\nexcept NameError: old = 1", "old", "old"),
     ("x = 1\ntry:\n    del x\n    f()\n    x = 2\nexcept E: print(x)", "f E x", "x"),
@@ -753,7 +755,7 @@ GRAMMAR = {
         "<x>[<expr>] = <expr>",
         "<expr>",
         "del <x>",
-        "<f> = lambda <x>: <expr>",
+        "<f> = lambda <x>: _() + <expr>",
         "<x> = (<expr> for <y> in <expr>)",
         "import <x>",
         "assert <expr>, <expr>",
@@ -772,17 +774,17 @@ GRAMMAR = {
         "while True:\n _()<block>",
         "try:<block>\nexcept E as <x>:<block>\nelse:<block>",
         "try:<block>\nexcept E:<block>\nfinally:\n <x> = <expr>",
-        "try:<block>\nfinally:\n if <expr>: <x> = <expr>\n else: del <x>",
+        "try:<block>\nfinally:\n <x> = <expr>",
         "with <expr> as <x>:<block>",
         "with suppress(E):<block>",
-        "def <f>(<x>=None, **kw):<block>",
-        "def <f>():\n global <x><block>",
+        "def <f>(<x>=None, **kw):\n _()<block>",
+        "def <f>():\n global <x>\n _()<block>",
         "class <f>:<block>",
         "match <expr>:\n case {'k': <x>}: <simple>\n case <x> if <expr>: <y> = <expr>\n case _: <simple>",
     ],
 }
 SMALLER = {"expr": "atom", "statement": "simple"}
-ONLY_IN = {"break": "loop", "continue": "loop", "return <expr>": "function", "del <x>": "no class"}
+ONLY_IN = {"break": "loop", "continue": "loop", "return <expr>": "function", "del <x>": "may delete"}
 
 
 @st.composite
@@ -795,7 +797,7 @@ def programs(draw: st.DrawFn) -> str:
         if production.startswith("class"):
             around = {"body"}
         elif production.startswith("def"):
-            around = {"body", "function", "no class"}
+            around = {"body", "function"} | (set() if "global" in production else {"may delete"})
         elif production.startswith(("for", "while")):
             around = around | {"loop"}
         chosen: dict[str, str] = {}
@@ -812,7 +814,7 @@ def programs(draw: st.DrawFn) -> str:
 
         return re.sub("<(\\w+)>", fill, production)
 
-    return "\n".join(grow("statement", 3, {"body", "no class"}) for _ in range(draw(st.integers(2, 5))))
+    return "\n".join(grow("statement", 3, {"body", "may delete"}) for _ in range(draw(st.integers(2, 5))))
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning")  # `break` in a `finally`

@@ -8,6 +8,7 @@ import datetime as dt
 import decimal
 import enum
 import functools
+import os
 import pickle
 import random
 import re
@@ -97,7 +98,10 @@ def test_digests_are_the_same_in_a_process_with_another_hash_seed(examples: list
 
 def in_process(code: str, stdin: bytes = b"", seed: str = "1") -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], input=stdin, capture_output=True, env={"PYTHONHASHSEED": seed}
+        [sys.executable, "-c", textwrap.dedent(code)],
+        input=stdin,
+        capture_output=True,
+        env=os.environ | {"PYTHONHASHSEED": seed},
     )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode().split()

@@ -110,8 +110,9 @@ def test_a_process_killed_right_after_append_loses_nothing(store, tmp_path):
         from wfkernel.store.store import Store
         from wfkernel.engine.state import RunState
         from wfkernel.engine.script import ScriptRun
-        run = ScriptRun(Store(sys.argv[1]), RunState('killed'))
-        run.emit('run.start', {'status': 'running', 'owner': run._log.owner}, durable=True)
+        store = Store(sys.argv[1])
+        run = ScriptRun(store, RunState('killed'))
+        run.emit('run.start', {'status': 'running', 'owner': store.owner}, durable=True)
         for n in range(300):
             run.emit('step.output', {'text': str(n)}, 'a')
         os.kill(os.getpid(), signal.SIGKILL)
@@ -131,7 +132,7 @@ def test_a_torn_frame_at_the_end_of_a_journal_is_cut(tmp_path):
     run = begin(store)
     run.emit(ev.STEP_OUTPUT, {"text": "whole"}, "a")
     journal = store._writer()[1].file
-    store._database._stop = True  # keep the background thread from folding while the file is torn
+    store.database._stop = True  # keep the background thread from folding while the file is torn
     with journal.open("ab") as handle:
         handle.write(b"\x40\x00\x00\x00\x01\x02")
     store.close()
@@ -239,7 +240,7 @@ class TestTroubleWithTheFile:
             execute(run, "a")
             with (
                 pytest.raises(StoreLocked, match=f"kept open by process {holder.pid}") as caught,
-                store._database.open(wait=0.2),
+                store.database.open(wait=0.2),
             ):
                 pass
             assert "\n" not in str(caught.value)
@@ -274,7 +275,7 @@ class TestTroubleWithTheFile:
         with duckdb.connect(str(path)) as connection:
             connection.execute("INSERT INTO wf.schema_version (version, written_by) VALUES (99, '9.9.9')")
         with pytest.raises(
-            StoreTooNew, match=r"schema version 99, written by wfkernel 9\.9\.9; this wfkernel reads up to version 1"
+            StoreTooNew, match=r"schema version 99, written by wfkernel 9\.9\.9; this wfkernel reads up to version 2"
         ):
             Store(path).runs()
 

@@ -173,9 +173,17 @@ def test_processes_and_threads_that_start_together_agree_on_one_key() -> None:
 @pytest.mark.parametrize("content", ["", "short", "x" * 64, "0" * 63])
 def test_a_damaged_key_is_named_with_what_to_do(content: str) -> None:
     key_path().write_text(content)
+    key_path().chmod(0o600)
     with pytest.raises(StoreError, match="is damaged: restore it, or delete it and run `wf trust STORE`") as error:
         sign("00")
     assert str(key_path()) in str(error.value)
+
+
+def test_a_key_that_others_can_read_is_refused() -> None:
+    sign("00")
+    key_path().chmod(0o644)
+    with pytest.raises(StoreError, match="can be read by others, who could sign values as you: chmod 600"):
+        sign("00")
 
 
 def test_a_key_that_cannot_be_made_is_an_error_of_the_store(

@@ -30,12 +30,13 @@ from wfkernel.engine.step_run import StepRun
 from wfkernel.engine.values import reveal
 from wfkernel.errors import RunSuspended, ValueUnreadable
 from wfkernel.plan.shape import Misfit
+from wfkernel.workers.base import Call, CancelSignal, get_worker, signalled_by
+from wfkernel.workers.died import RestartPolicy, WorkerDied, run_with_restarts
 
 if TYPE_CHECKING:
     from wfkernel.engine.core import Core, Frame
     from wfkernel.engine.scope import StateScope
     from wfkernel.plan.step import StepSpec
-    from wfkernel.workers.base import CancelSignal
 
 __all__ = ["UNKNOWN", "error_of", "execute", "known_result"]
 
@@ -105,6 +106,7 @@ async def _attempts(
     index: int | None,
 ) -> Any:
     emit, hooks = core.recorder.emit, core.hooks
+    worker = spec.worker or ("inline" if spec.is_async or spec.is_generator else "threads")
     policy = spec.retry or frame.plan.retry
     attempt = failures = asked_by_hooks = 0
     core.executing += 1
@@ -119,9 +121,8 @@ async def _attempts(
                 if isinstance(verdict, Replace | Skip):
                     outcome = verdict.value if isinstance(verdict, Replace) else given
             signal = core.signal
-            if spec.timeout is not None:
-                from wfkernel.workers.base import CancelSignal
-
+            if worker != "inline" or spec.timeout is not None:
+                # Its own: a worker sets the signal of a call that is given up, which must not cancel the run.
                 signal = CancelSignal()
             step = StepRun(core, spec, path, attempt, given, scope, frame, iteration, index, signal)
             payload: dict[str, Any] = {"input": given}
@@ -137,7 +138,7 @@ async def _attempts(
             began = time.perf_counter()
             try:
                 if outcome is UNKNOWN:
-                    outcome = await _call(core, spec, step, given, signal)
+                    outcome = await _call(core, spec, worker, step, given, signal)
                 if hooks is not None:
                     verdict, outcome = await core.fire("step.finish", path, outcome, attempt, iteration, scope)
                     if isinstance(verdict, Retry) and asked_by_hooks < HOOK_RETRIES:
@@ -160,7 +161,7 @@ async def _attempts(
             except Bailed as bailed:
                 _succeed(core, step, bailed.value, began, scope)
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if hooks is not None:
                     verdict, _ = await core.fire("step.error", path, error, attempt, iteration, scope)
                     if isinstance(verdict, Replace | Skip):
@@ -213,7 +214,7 @@ def _succeed(core: Core, step: StepRun, outcome: Any, began: float, scope: State
         scope.apply(step.changes)
 
 
-def _can_be_kept(error: Exception) -> bool:
+def _can_be_kept(error: BaseException) -> bool:
     import pickle
 
     try:
@@ -222,44 +223,42 @@ def _can_be_kept(error: Exception) -> bool:
         return False
 
 
-def _may_retry(policy: Any, error: Exception) -> bool:
-    from wfkernel.workers.died import WorkerDied
-
+def _may_retry(policy: Any, error: BaseException) -> bool:
     return not isinstance(error, PermanentError | WorkerDied) and policy.applies_to(error)
 
 
-async def _call(core: Core, spec: StepSpec, step: StepRun, value: Any, signal: CancelSignal) -> Any:
+async def _call(core: Core, spec: StepSpec, worker: str, step: StepRun, value: Any, signal: CancelSignal) -> Any:
     try:
         args, kwargs = spec.bind(value, validate=core.validate)
     except Misfit as misfit:
         raise StepInputInvalid(misfit.problems) from None
     if spec.takes_context:
         kwargs["ctx"] = step
-    if spec.timeout is None:
-        return await _on_worker(core, spec, step, args, kwargs, signal)
-    from wfkernel.workers.base import signalled_by
-
-    def late() -> StepTimeout:
-        return StepTimeout(f"step '{step.path}' took longer than its timeout of {spec.timeout:g} s")
-
+    if signal is core.signal:
+        return await _on_worker(core, spec, worker, step, args, kwargs, signal)
     with core.signal.listening(lambda: signal.set(core.signal.reason)), signalled_by(signal):
+        if spec.timeout is None:
+            return await _on_worker(core, spec, worker, step, args, kwargs, signal)
         deadline = asyncio.timeout(spec.timeout)
         try:
             async with deadline:
-                return await _on_worker(core, spec, step, args, kwargs, signal)
+                return await _on_worker(core, spec, worker, step, args, kwargs, signal)
         except TimeoutError:
             if not deadline.expired():
                 raise  # the step's own TimeoutError
             signal.set(f"timed out after {spec.timeout:g} s")
-            raise late() from None
+            raise StepTimeout(f"step '{step.path}' took longer than its timeout of {spec.timeout:g} s") from None
 
 
 async def _on_worker(
-    core: Core, spec: StepSpec, step: StepRun, args: tuple[Any, ...], kwargs: dict[str, Any], signal: CancelSignal
+    core: Core,
+    spec: StepSpec,
+    worker: str,
+    step: StepRun,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    signal: CancelSignal,
 ) -> Any:
-    worker = spec.worker
-    if worker is None:
-        worker = "inline" if spec.is_async or spec.is_generator else "threads"
     if worker == "inline":
         # The same as the worker of that name, without its ceremony: this is the path whose cost matters.
         token = enter(step)
@@ -272,9 +271,6 @@ async def _on_worker(
             return outcome
         finally:
             leave(token)
-    from wfkernel.workers.base import Call, get_worker
-    from wfkernel.workers.died import RestartPolicy, WorkerDied, run_with_restarts
-
     answers = list(core.state.step(step.path).answers)
     call = Call(
         spec.function, args, kwargs, step.path, step.attempt, answers, step.environment() if worker != "threads" else {}

@@ -38,8 +38,8 @@ class RunLog:
 
     @property
     def syncs(self) -> bool:
-        """Whether an event that has to be durable is on disk once it is appended."""
-        return self._durability == "fsync"
+        """Whether what a durable event refers to has to be on disk before it."""
+        return self._durability != "write"
 
     def append(self, event: Event, *, durable: bool) -> None:
         """Write `event`, or hold it until the run leaves this process alone. Raises what the log raises."""

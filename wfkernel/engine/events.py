@@ -99,16 +99,17 @@ class Event(NamedTuple):
     payload: dict[str, Any] = {}  # noqa: RUF012 (a payload is never changed)
 
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def to_json(document: Any) -> str:
     """Compact JSON text. A lone surrogate, which no UTF-8 file and no database takes, becomes ``?``."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return _ENCODER.encode(document).encode("utf-8", "replace").decode("utf-8")
 
 
 def encode_events(events: list[Event]) -> bytes:
     """Events as one JSON array of arrays (UTF-8); `decode_events` reads it back."""
-    rows = [[e.run_id, e.seq, e.ts, e.type, e.path, e.attempt, e.payload] for e in events]
-    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return _ENCODER.encode(events).encode("utf-8", "replace")
 
 
 def decode_events(data: bytes) -> list[Event]:

@@ -170,13 +170,15 @@ async def _outcome(work: Awaitable[Any]) -> tuple[Halt | None, Any]:
         return halt, None
 
 
-async def _all(core: Core, work: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+async def _all(core: Core, work: Sequence[Coroutine[Any, Any, Any]], *, fail_fast: bool = False) -> list[Any]:
     """The results of all of `work`, run at the same time; raises the most serious `Halt` once all have ended."""
     if core.per_step:  # one step is to be executed: in order, the first that is not done
         outcomes = [await _outcome(one) for one in work]
     else:
         tasks = [asyncio.ensure_future(_outcome(one)) for one in work]
         try:
+            if fail_fast:
+                await _until_one_fails(tasks)
             outcomes = [await task for task in tasks]
         except BaseException:
             for task in tasks:
@@ -185,6 +187,14 @@ async def _all(core: Core, work: Sequence[Coroutine[Any, Any, Any]]) -> list[Any
             raise
     _raise_most_serious([halt for halt, _ in outcomes if halt is not None])
     return [value for _, value in outcomes]
+
+
+async def _until_one_fails(tasks: list[asyncio.Task[tuple[Halt | None, Any]]]) -> None:
+    """Wait for all tasks. Raises the first `StepFailed` as soon as it is there."""
+    for task in asyncio.as_completed(tasks):
+        halt, _ = await task
+        if isinstance(halt, StepFailed):
+            raise halt
 
 
 def _raise_most_serious(halts: list[Halt]) -> None:
@@ -202,7 +212,15 @@ def _raise_most_serious(halts: list[Halt]) -> None:
 
 
 async def _arms(
-    core: Core, frame: Frame, id_: str, arms: Sequence[Body], value: Any, scope: StateScope, joined: str
+    core: Core,
+    frame: Frame,
+    id_: str,
+    arms: Sequence[Body],
+    value: Any,
+    scope: StateScope,
+    joined: str,
+    *,
+    fail_fast: bool = False,
 ) -> Any:
     """Run arms at the same time, each on a state of its own, and merge what they set."""
     scopes = [scope.fork() for _ in arms]
@@ -212,6 +230,7 @@ async def _arms(
             _run_body(core, frame, arm, f"{frame.prefix}{arm.key}", value, own)
             for arm, own in zip(arms, scopes, strict=True)
         ],
+        fail_fast=fail_fast,
     )
     live = joined not in core.state.decisions
     _merge(core, joined, [(arm.id, own.changes) for arm, own in zip(arms, scopes, strict=True)], scope, tell=live)
@@ -240,7 +259,7 @@ def _merge(core: Core, path: str, arms: list[tuple[str, dict[str, Any]]], scope:
 async def _parallel(core: Core, frame: Frame, node: nodes.Parallel, value: Any, scope: StateScope) -> Any:
     path = f"{frame.prefix}{node.id}"
     arms = await _chosen(core, "parallel.fork", path, node.arms, scope)
-    return await _arms(core, frame, node.id, arms, value, scope, f"{path}:joined")
+    return await _arms(core, frame, node.id, arms, value, scope, f"{path}:joined", fail_fast=node.fail_fast)
 
 
 async def _chosen(core: Core, point: str, path: str, arms: Sequence[Body], scope: StateScope) -> list[Body]:

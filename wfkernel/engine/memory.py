@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from wfkernel.engine.events import Event
 from wfkernel.engine.state import RunState
@@ -17,9 +17,6 @@ from wfkernel.errors import RunNotFound
 __all__ = ["Decide", "MemoryStore", "RunStore"]
 
 Decide = Callable[[RunState], list[tuple[str, str, dict[str, Any]]]]
-
-KEPT_RUNS: Final = 1_000
-"""Ended runs a process remembers; those that can go on are all kept."""
 
 
 class RunStore(Protocol):
@@ -42,19 +39,15 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._open: dict[str, RunState] = {}
-        self._ended: OrderedDict[str, RunState] = OrderedDict()
+        # An ended run is remembered as long as somebody has its `Run`; those that can go on are all kept.
+        self._ended: WeakValueDictionary[str, RunState] = WeakValueDictionary()
 
     def keep(self, state: RunState) -> None:
         """Remember a run; called when it starts and when it ends."""
         with self._lock:
+            ended = state.status in ("success", "failed", "tripwire", "canceled")
             self._open.pop(state.run_id, None)
-            self._ended.pop(state.run_id, None)
-            if state.status not in ("success", "failed", "tripwire", "canceled"):
-                self._open[state.run_id] = state
-                return
-            self._ended[state.run_id] = state
-            while len(self._ended) > KEPT_RUNS:
-                self._ended.popitem(last=False)
+            (self._ended if ended else self._open)[state.run_id] = state
 
     def claim(self, run_id: str, decide: Decide) -> RunState:
         """Change a run; `decide` gives the (type, path, payload) of the events to add, or raises."""

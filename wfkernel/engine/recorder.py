@@ -18,6 +18,7 @@ from wfkernel.engine.values import Codec, stored_payload
 
 __all__ = ["Durability", "Recorder"]
 
+
 class Recorder:
     """Writes the events of one run. Without a store they only change `state`."""
 
@@ -33,9 +34,8 @@ class Recorder:
         self.codec = codec
         self.lock = threading.RLock()
         self.hub = Hub(self.lock)
-        self.held: list[Event] = []
-        """Events not yet written, with the durability ``exit``."""
-        self._store, self._durability, self._now = store, durability, now
+        self._log = None if store is None else RunLog(store, durability)
+        self._now = now
 
     def emit(
         self, type_: str, payload: dict[str, Any], path: str = "", attempt: int = 0, *, durable: bool = False
@@ -44,27 +44,18 @@ class Recorder:
         with self.lock:
             state = self.state
             event = Event(state.run_id, state.seq + 1, self._now(), type_, path, attempt, payload)
-            if self._store is not None:
-                self._write(event, durable)
+            if self._log is not None:
+                self._write(self._log, event, durable)
             state.apply(event)
             self.hub.publish(event)
 
-    def _write(self, event: Event, durable: bool) -> None:
-        assert self._store is not None
-        to_disk = durable and self._durability == "fsync"
+    def _write(self, log: RunLog, event: Event, durable: bool) -> None:
         payload = event.payload
         if self.codec is not None:
-            payload = stored_payload(event.type, payload, self.codec, to_disk)
+            payload = stored_payload(event.type, payload, self.codec, durable and log.syncs)
             if payload is not event.payload:
                 event = Event(event.run_id, event.seq, event.ts, event.type, event.path, event.attempt, payload)
-        if self._durability == "exit":
-            self.held.append(event)
-            if event.type not in _LEAVES:
-                return
-            held, self.held = self.held, []
-            self._store.append(held, durable=True)
-        else:
-            self._store.append([event], durable=to_disk)
+        log.append(event, durable=durable)
 
     def adopt(self, state: RunState, added: list[Event]) -> None:
         """Go on with `state`, which somebody else (a claim) changed by `added`."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from wfkernel.errors import DefinitionError
 
-__all__ = ["CONTEXT_VARIABLE", "context_flag", "doc_once", "remembered"]
+__all__ = ["CONTEXT_VARIABLE", "context_flag", "doc_once", "is_on", "remembered"]
 
 CONTEXT_VARIABLE: Final = "WFKERNEL_CONTEXT"
 """``0`` in the environment: runs begun here leave nothing behind but what `remember` is given."""

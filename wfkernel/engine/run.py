@@ -15,12 +15,13 @@ import asyncio
 import inspect
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.attempt import error_of
+from wfkernel.engine.blocking import SyncRun
 from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.compensation import compensate
 from wfkernel.engine.core import Core
@@ -40,7 +41,6 @@ from wfkernel.engine.failures import (
 )
 from wfkernel.engine.hooks import Cancel, Hooks, Replace
 from wfkernel.engine.limits import Limits
-from wfkernel.engine.loop import run_sync
 from wfkernel.engine.memory import MemoryStore, RunStore
 from wfkernel.engine.recorder import Durability, Recorder
 from wfkernel.engine.remember import context_flag
@@ -49,14 +49,15 @@ from wfkernel.engine.resume import choose_targets
 from wfkernel.engine.scope import ConflictRule, StateScope
 from wfkernel.engine.sessions import Session
 from wfkernel.engine.state import RunState
-from wfkernel.engine.stream import BUFFER, Listener, Overflow
+from wfkernel.engine.stream import BUFFER, Overflow
+from wfkernel.engine.streaming import Stream
 from wfkernel.engine.values import Codec, reveal, reveal_fields
 from wfkernel.errors import ResumeAlreadyClaimed, RunNotSuspended, WorkflowError
 from wfkernel.plan.shape import Misfit, Shape, is_model
 from wfkernel.plan.step import StepSpec
 from wfkernel.workers.base import CancelSignal, signalled_by
 
-__all__ = ["Options", "Program", "Run", "Stream", "get_run"]
+__all__ = ["Options", "Program", "Run", "get_run"]
 
 _log = logging.getLogger("wfkernel")
 _memory: Final = MemoryStore()
@@ -122,7 +123,8 @@ class Run:
         self.run_id = run_id or str(uuid.uuid4())
         self.session, self.resource = session, resource
         self._store: RunStore = options.store or _memory
-        stored = run_id is not None and self._store.exists(run_id)
+        self._named = run_id is not None
+        stored = self._named and self._store.exists(self.run_id)
         state = self._store.load(self.run_id) if stored else RunState(self.run_id)
         self._recorder = Recorder(state, options.store, options.codec, options.durability, options.clock.now)
         self._core: Core | None = None
@@ -171,6 +173,8 @@ class Run:
         Raises `InputInvalid` before anything is started when `input` or `state` do not fit, and what `on_start` raises.
         """
         self.program.check_runnable()
+        if self._named:
+            self._refresh()
         if self._core is not None or (self.status in ("running", "waiting") and self._alive()):
             raise RunActive(f"run '{self.run_id}' is being executed; wait for it, or create another run.")
         value, initial = self._checked(input, state)
@@ -187,7 +191,11 @@ class Run:
 
     async def _refused_by_hook(self, core: Core, value: Any, initial: dict[str, Any]) -> RunResult:
         self._emit_start(value, initial)
-        return await self._end(core, "canceled", None, None)
+        try:
+            return await self._end(core, "canceled", None, None)
+        finally:
+            if self.options.store is None:
+                _memory.keep(self._recorder.state)
 
     def _emit_start(self, value: Any, initial: dict[str, Any]) -> None:
         payload = {
@@ -460,9 +468,14 @@ class Run:
         self._stream = Stream(listener, asyncio.ensure_future(begin()), self._recorder.hub.leave)
         return self._stream
 
-    def observe(self, *, buffer: int = BUFFER, overflow: Overflow = "block") -> AsyncIterator[Event]:
+    async def observe(self, *, buffer: int = BUFFER, overflow: Overflow = "block") -> AsyncIterator[Event]:
         """The events of a run somebody started: those remembered, then each as it happens, until it stops."""
-        return aiter(self._recorder.hub.listen(buffer, overflow))
+        listener = self._recorder.hub.listen(buffer, overflow)
+        if self._core is None:  # nothing more will come
+            self._recorder.hub.leave(listener)
+            listener.close()
+        async for event in listener:
+            yield event
 
     # -- how it runs --------------------------------------------------------------------------------------------------
 
@@ -626,93 +639,6 @@ class Run:
     def _result(self, exception: BaseException | None) -> RunResult:
         codec = self.options.codec
         return make_result(self.state, codec, run_state_values(self.state, codec), exception)
-
-
-class Stream:
-    """The events of one life of a run, in order. Iterate over it once; `result` is what the run came to."""
-
-    def __init__(self, listener: Listener, task: asyncio.Task[RunResult], leave: Callable[[Listener], None]) -> None:
-        self._listener, self._task, self._leave = listener, task, leave
-        self._iterating = False
-        # A start that is refused never comes to the point where the hub is closed.
-        task.add_done_callback(lambda _: listener.close())
-
-    @property
-    def done(self) -> bool:
-        """Whether the run has stopped."""
-        return self._task.done()
-
-    @property
-    def dropped(self) -> int:
-        """How many events were lost because the consumer was slow and the policy says so."""
-        return self._listener.dropped
-
-    def __aiter__(self) -> AsyncIterator[Event]:
-        self._iterating = True
-        return aiter(self._listener)
-
-    @property
-    def result(self) -> StreamResult:
-        """Await it for the `RunResult`. Without an iteration under way the events are let go."""
-        return StreamResult(self)
-
-
-class StreamResult:
-    """Awaitable: the result of a streamed run."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-
-    def __await__(self) -> Generator[Any, None, RunResult]:
-        if not self._stream._iterating:
-            self._stream._leave(self._stream._listener)
-        return self._stream._task.__await__()
-
-
-class SyncRun:
-    """A run's methods in blocking form, for scripts and cells: they run on the engine's own loop."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def start(self, input: Any = None, **options: Any) -> RunResult:
-        return run_sync(self._run.start(input, **options))
-
-    def resume(self, data: Any = None, **options: Any) -> RunResult:
-        return run_sync(self._run.resume(data, **options))
-
-    def restart(self, **options: Any) -> RunResult:
-        return run_sync(self._run.restart(**options))
-
-    def proceed(self, **options: Any) -> RunResult:
-        return run_sync(self._run.proceed(**options))
-
-    def time_travel(self, step: Any, **options: Any) -> RunResult:
-        return run_sync(self._run.time_travel(step, **options))
-
-    def cancel(self, reason: str = "canceled") -> None:
-        run_sync(self._run.cancel(reason))
-
-    def rollback(self, to: str) -> dict[str, Any]:
-        return run_sync(self._run.rollback(to))
-
-    def stream(self, input: Any = None, **options: Any) -> Generator[Event, None, RunResult]:
-        """Iterate over the events in a plain for loop; the generator returns the result."""
-
-        async def begin() -> tuple[Stream, AsyncIterator[Event]]:
-            stream = self._run.stream(input, **options)
-            return stream, aiter(stream)
-
-        async def following() -> Event | None:
-            return await anext(iterator, None)
-
-        async def outcome() -> RunResult:
-            return await stream.result
-
-        stream, iterator = run_sync(begin())
-        while (event := run_sync(following())) is not None:
-            yield event
-        return run_sync(outcome())
 
 
 def _check(shape: Shape | None, value: Any, what: str) -> Any:

@@ -149,9 +149,22 @@ class StepRun:
         payload = {"status": "success", "outputs": outputs, "duration": seconds}
         self.run.emit(ev.STEP_RESULT, payload, self.path, self.attempt, durable=True)
 
-    def retry(self, error: BaseException, delay: float) -> None:
-        """The attempt failed and another will follow."""
-        self.run.emit(ev.STEP_RETRY, {"error": describe_error(error), "delay": delay}, self.path, self.attempt)
+    def failed(self, error: BaseException, retries: int, delay: float) -> float | None:
+        """The attempt failed. Returns the seconds to wait before the next one, None when there is none.
+
+        The wait doubles with every attempt. Only an `Exception` is tried again: an interrupt is not the step's failure.
+        """
+        if not isinstance(error, Exception) or self.attempt > retries:
+            self.fail(error)
+            return None
+        wait: float = delay * 2 ** (self.attempt - 1)
+        self.write(f"attempt {self.attempt} failed: {type(error).__name__}: {error}")
+        self.run.emit(ev.STEP_RETRY, {"error": describe_error(error), "delay": wait}, self.path, self.attempt)
+        return wait
+
+    def skip(self) -> None:
+        """The step's condition does not hold: it is not executed and binds nothing."""
+        self.run.emit(ev.STEP_RESULT, {"status": "skipped", "duration": 0.0}, self.path, self.attempt, durable=True)
 
     def fail(self, error: BaseException) -> None:
         """The step and with it the run failed."""

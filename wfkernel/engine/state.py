@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from wfkernel.engine import events as ev
@@ -18,7 +18,7 @@ from wfkernel.engine.events import Event
 __all__ = ["RunState", "RunStatus", "StepState", "StepStatus", "Suspension", "fold"]
 
 RunStatus = Literal["pending", "running", "waiting", "suspended", "paused", "success", "failed", "tripwire", "canceled"]
-StepStatus = Literal["pending", "running", "waiting", "suspended", "success", "failed", "canceled"]
+StepStatus = Literal["pending", "running", "waiting", "suspended", "success", "failed", "canceled", "skipped"]
 
 ENGINE_MODES: Final = ("workflow", "function")
 """Modes of the runs the engine executes by itself; a notebook's cells are executed by its kernel."""
@@ -86,7 +86,7 @@ class StepState:
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class RunState:
     """One run. `seq` is the sequence number of the last event applied."""
 
@@ -182,8 +182,8 @@ def fold(events: Iterable[Event]) -> RunState:
 def _run_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     if state.started_at is not None:  # started again after it ended: nothing of the former life counts
         fresh = RunState(state.run_id, seq=state.seq)
-        for name in RunState.__slots__:
-            setattr(state, name, getattr(fresh, name))
+        for known in fields(RunState):
+            setattr(state, known.name, getattr(fresh, known.name))
     state.input, state.initial = payload.get("input"), payload.get("state")
     state.definition, state.function = payload.get("definition", ""), payload.get("function")
     state.session, state.resource = payload.get("session", ""), payload.get("resource", "")

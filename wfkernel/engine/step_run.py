@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.context import current_step
 from wfkernel.engine.failures import Bailed, StateInvalid, SuspendDataInvalid
 from wfkernel.engine.remember import remembered
 from wfkernel.engine.script import validate_answer
@@ -292,18 +293,20 @@ class StepRun(ConditionContext):
     def environment(self) -> dict[str, Any]:
         """What a step in another process can know about its run."""
         return {
-            "run_id": self.core.state.run_id,
-            "workflow_id": self._frame.plan.id,
+            "run_id": self.run_id,
+            "workflow_id": self.workflow_id,
+            "resource": self.resource,
+            "input": self.input,
             "iteration": self.iteration,
             "index": self.index,
-            "state": self._scope.snapshot(),
+            "state": self.state,
+            "resume": self.spec.resume,
+            "resume_data": self.resume_data,
+            "suspend_data": self.suspend_data,
         }
 
     def __reduce__(self) -> Any:
-        raise DefinitionError(
-            f"step '{self.path}' takes ctx, which cannot leave the process. Use worker='threads' or 'inline', or the "
-            "functions wfkernel.suspend, write and progress."
-        )
+        return current_step, ()  # in another process the step is the one that is executed there
 
 
 def previous_output(core: Core, path: str) -> Any:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wfkernel.engine.context import running
 from wfkernel.engine.script import StepRun
 from wfkernel.errors import RunSuspended
+from wfkernel.notebook.timelimit import time_limit
 from wfkernel.store.codecs import encode_names
 from wfkernel.store.digest import digest_value
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from wfkernel.notebook.stepline import StepLine
     from wfkernel.plan.cell import CellStep
 
-__all__ = ["CellExecution", "CellFailure", "CellRestore"]
+__all__ = ["CellExecution", "CellFailure", "CellRestore", "CellSkip", "checkpoint"]
 
 
 class CellFailure:
@@ -59,6 +60,18 @@ class CellRestore:
         self._line.finish()
 
 
+class CellSkip:
+    """A step whose ``--when`` does not hold."""
+
+    def __init__(self, session: Session, run: StepRun, line: StepLine) -> None:
+        self._session, self._run, self._line = session, run, line
+
+    def skip(self) -> None:
+        self._run.skip()
+        self._session.check_finished()
+        self._line.finish()
+
+
 class CellExecution:
     """A step that runs: up to 1 + retries attempts, then its bound names are checkpointed."""
 
@@ -79,45 +92,32 @@ class CellExecution:
     def attempt(self) -> Iterator[None]:
         self.run.start()
         self._line.start()
+        options = self._step.options
         try:
-            with running(self.run):
+            with running(self.run), time_limit(self._step.name, options.timeout):
                 yield
-            seconds = self.run.elapsed()
-            self._checkpoint(seconds)
+            self._checkpoint(self.run.elapsed())
         except RunSuspended:
             self._line.finish()
             self._session.show_form(self._step.name)
             raise
-        except Exception as error:
-            options = self._step.options
-            if self.run.attempt > options.retries:
-                self._fail(error)
+        except BaseException as error:
+            delay = self.run.failed(error, options.retries, options.delay)
+            if delay is None:
+                self._line.finish()
                 raise
-            delay = options.delay * 2 ** (self.run.attempt - 1)
-            self.run.write(f"attempt {self.run.attempt} failed: {type(error).__name__}: {error}")
-            self.run.retry(error, delay)
             time.sleep(delay)
             self._again = True
-        except BaseException as error:  # an interrupt or exit: not the step's own failure, so not retried
-            self._fail(error)
-            raise
         else:
             self._session.check_finished()
             self._line.finish()
-
-    def _fail(self, error: BaseException) -> None:
-        self.run.fail(error)
-        self._line.finish()
 
     def _checkpoint(self, seconds: float) -> None:
         session, names = self._session, self._step.names
         values = session.namespace.values
         bound = {name: values[name] for name in sorted(names.binds) if name in values}
         bound.update(self._changed_in_place())
-        records = encode_names(bound, session.store.blobs)
-        self.run.succeed(records, seconds)
-        for record in records:
-            session.namespace.bind(record["name"], bound[record["name"]], self.run.path, record["digest"])
+        checkpoint(session, self.run, bound, seconds)
 
     def _changed_in_place(self) -> dict[str, Any]:
         """Inputs whose content the body changed without binding them: they count as bound."""
@@ -128,6 +128,14 @@ class CellExecution:
                 if digest_value(values[name]) != inputs[name]["digest"]:
                     changed[name] = values[name]
         return changed
+
+
+def checkpoint(session: Session, run: StepRun, bound: dict[str, Any], seconds: float) -> None:
+    """Save what a step bound; when this returns the step is finished, whatever happens next."""
+    records = encode_names(bound, session.store.blobs)
+    run.succeed(records, seconds)
+    for record in records:
+        session.namespace.bind(record["name"], bound[record["name"]], run.path, record["digest"])
 
 
 def _is_code(value: Any) -> bool:

@@ -1,13 +1,15 @@
-"""``%load_ext wfkernel``: makes ``%%step`` cells steps and adds ``%workflow``."""
+"""``%load_ext wfkernel``: makes ``%%step`` cells steps and adds ``%workflow``, ``%context`` and ``%%wfsql``."""
 
 from __future__ import annotations
 
 import builtins
 from typing import TYPE_CHECKING
 
+from wfkernel.notebook.context_magics import ContextMagics
 from wfkernel.notebook.magics import WorkflowMagics
 from wfkernel.notebook.session import Session
 from wfkernel.notebook.transform import BRIDGE, StepTransformer, mark_step
+from wfkernel.store.recall import work_in
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -27,7 +29,8 @@ def load(shell: InteractiveShell) -> None:
     shell.ast_transformers.append(transformer)
     shell.events.register("pre_run_cell", session.pre_run_cell)
     shell.events.register("post_run_cell", session.post_run_cell)
-    shell.register_magics(WorkflowMagics(shell, session))
+    shell.register_magics(WorkflowMagics(shell, session), ContextMagics(shell, session))
+    work_in(lambda: (session.store, session.run.run_id if session.has_run else None))
     setattr(builtins, BRIDGE, session.active)
     _loaded[id(shell)] = session, transformer
 
@@ -39,4 +42,5 @@ def unload(shell: InteractiveShell) -> None:
     shell.ast_transformers.remove(transformer)
     shell.events.unregister("pre_run_cell", session.pre_run_cell)
     shell.events.unregister("post_run_cell", session.post_run_cell)
+    work_in(None)
     delattr(builtins, BRIDGE)

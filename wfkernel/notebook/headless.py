@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event
+from wfkernel.engine.remember import context_flag
 from wfkernel.engine.script import describe_error
 from wfkernel.engine.state import RunState
 from wfkernel.errors import AnswerInvalid, DefinitionError, ResumeAlreadyClaimed, RunNotSuspended, WorkflowError
+from wfkernel.notebook.prose import keep_prose
 from wfkernel.notebook.session import new_run_id
 from wfkernel.plan.schema import check_schema, example_answer
 
@@ -79,10 +81,13 @@ def begin_run(store: Store, nb: Any, source: str, output: str | None, run_id: st
         "params": _json_parameters(nb.metadata.get("papermill", {}).get("parameters", {})),
         "cwd": os.getcwd(),
         "owner": store.owner,
+        **context_flag(),
     }
     event = Event(state.run_id, 1, time.time(), ev.RUN_START, "", 0, payload)
     store.append([event])
     state.apply(event)
+    if path is not None:
+        keep_prose(store, path, nb.cells, state.run_id)
     return state
 
 

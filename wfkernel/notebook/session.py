@@ -10,20 +10,24 @@ import ast
 import itertools
 import os
 import secrets
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.remember import context_flag
 from wfkernel.engine.script import Inputs, ScriptRun, StepRun, validate_answer
 from wfkernel.engine.state import RunState, StepState
 from wfkernel.errors import DefinitionError, RunNotSuspended, StepWaiting, ValueUnreadable, WorkflowError
 from wfkernel.notebook import frontend
-from wfkernel.notebook.cellrun import CellExecution, CellFailure, CellRestore
+from wfkernel.notebook.cellrun import CellExecution, CellFailure, CellRestore, CellSkip
+from wfkernel.notebook.dispatch import DispatchedCell
 from wfkernel.notebook.namespace import Namespace
+from wfkernel.notebook.prose import cell_doc, keep_prose
 from wfkernel.notebook.stepline import Refresher, StepLine
 from wfkernel.notebook.transform import call, is_valid, wrap
-from wfkernel.plan.cell import CellStep, make_step
+from wfkernel.plan.cell import CellStep, make_step, split_cell
 from wfkernel.plan.outline import Outline, outline
 from wfkernel.store.codecs import decode_names
 from wfkernel.store.store import Store, open_store
@@ -53,11 +57,11 @@ class KnownCell:
     """A step cell this kernel has seen."""
 
     step: CellStep
-    body: ast.Module
     file: str
     """The name under which IPython keeps the cell's source for tracebacks."""
     cell_id: str | None
     run: StepRun | None = None
+    doc: str = ""
 
 
 class Session:
@@ -131,6 +135,7 @@ class Session:
             "notebook": str(self.path or ""),
             "mode": "interactive",
             "owner": self.store.owner,
+            **context_flag(),
         }
         ScriptRun(self.store, state).emit(ev.RUN_START, payload, durable=True)
         return state
@@ -141,7 +146,10 @@ class Session:
     def check_finished(self) -> None:
         """End the run when every step it has is finished."""
         # A headless run is ended by who started it: cells after the last step belong to it too.
-        if RUN_VARIABLE not in os.environ and all(s.status == "success" for s in self.run.state.steps.values()):
+        if RUN_VARIABLE in os.environ:
+            return
+        state = self.run.state
+        if all(state.step(step.name).status in ("success", "skipped") for step in self.steps()):
             self.run.finish("success")
 
     # -- what is known of the notebook -------------------------------------------------------------------------------
@@ -162,7 +170,16 @@ class Session:
             except (OSError, ValueError):  # being written just now: the next step looks again
                 return self._outline[1] if self._outline else None
             self._outline = (changed, outline([c.source if c.cell_type == "code" else None for c in cells]))
+            self._keep_prose(cells)
         return self._outline[1]
+
+    def _keep_prose(self, cells: list[Any]) -> None:
+        """Keep the notebook's markdown in the store, in the background: a step does not wait for the database."""
+        assert self.path is not None
+        run_id = self._run.run_id if self._run is not None else None
+        threading.Thread(
+            target=keep_prose, args=(self.store, self.path, cells, run_id), name="wfkernel-prose", daemon=True
+        ).start()
 
     def steps(self) -> list[CellStep]:
         """The steps known, in the notebook's order; what was executed counts more than what the file says."""
@@ -203,9 +220,9 @@ class Session:
             return body  # let Python report it
         try:
             step = make_step(line, body)
-            self._register(step, body)
+            self._register(step)
             return self._decide(step, begun)
-        except (WorkflowError, StepWaiting) as error:
+        except (Exception, StepWaiting) as error:
             return self._instead(CellFailure(error), "report")
 
     def _instead(self, runner: Any, method: str) -> ast.Module:
@@ -217,7 +234,7 @@ class Session:
         self.active[number] = runner
         return number
 
-    def _register(self, step: CellStep, body: ast.Module) -> None:
+    def _register(self, step: CellStep) -> None:
         cell_id = getattr(self._info, "cell_id", None) or None
         other = self.cells.get(step.name)
         if other is not None and cell_id and other.cell_id and other.cell_id != cell_id:
@@ -231,7 +248,9 @@ class Session:
                 del self.cells[name]
         raw = getattr(self._info, "raw_cell", "") or ""
         file = self.shell.compile.get_code_name(raw, raw, self.shell.execution_count)
-        self.cells[step.name] = KnownCell(step, body, file, cell_id, other.run if other else None)
+        parts = split_cell(raw)
+        doc = cell_doc(parts[1]) if parts else ""
+        self.cells[step.name] = KnownCell(step, file, cell_id, other.run if other else None, doc)
 
     def _decide(self, step: CellStep, begun: float) -> ast.Module:
         run = self.run
@@ -244,7 +263,7 @@ class Session:
         if not step.options.always and run.decide(step.name, step.code, inputs) == "restore":
             assert state.done is not None
             try:
-                values = decode_names(state.done["outputs"], self.store.blobs)
+                values = self.decode(state.done["outputs"], step.name)
             except ValueUnreadable as error:
                 run.emit(ev.STEP_OUTPUT, {"text": f"not restored, running again: {error}"}, step.name)
             else:
@@ -252,11 +271,16 @@ class Session:
                 return self._instead(CellRestore(self, step, values, line, begun), "restore")
         for name, (source, record) in {**stored, **superseded}.items():
             self._fetch(name, source, record)
-        step_run = run.begin(step.name, step.code, inputs, step.names.reads, step.names.binds)
         known = self.cells[step.name]
+        step_run = run.begin(step.name, step.code, inputs, step.names.reads, step.names.binds, known.doc)
+        line = StepLine(self, step.name)
+        if step.options.when is not None and not eval(step.options.when, self.shell.user_ns):
+            return self._instead(CellSkip(self, step_run, line), "skip")
         known.run = step_run
-        execution = CellExecution(self, step, step_run, StepLine(self, step.name))
-        return wrap(known.body, self._activate(execution), self.shell.ast_node_interactivity)
+        if step.options.worker is not None or step.options.foreach is not None:
+            return self._instead(DispatchedCell(self, step, inputs, step_run, line), "execute")
+        execution = CellExecution(self, step, step_run, line)
+        return wrap(step.body, self._activate(execution), self.shell.ast_node_interactivity)
 
     def _inputs(self, step: CellStep, stored: Records) -> tuple[Inputs, Records]:
         """The digest and origin of everything the step reads, and which values must be put back before it runs.
@@ -361,8 +385,12 @@ class Session:
             if name not in self.namespace:  # an earlier name of the same step may have brought it back
                 self._run_again(source, name, record["why"])
             return
-        values = decode_names([record], self.store.blobs)
+        values = self.decode([record], source)
         self.namespace.bind(name, values[name], source, record["digest"])
+
+    def decode(self, records: list[dict[str, Any]], path: str) -> dict[str, Any]:
+        """The values behind records of step `path`; functions among them look names up in the user's namespace."""
+        return decode_names(records, self.store.blobs, namespace=self.namespace.values, step=path)
 
     def _run_again(self, path: str, name: str, why: str) -> None:
         """Execute a finished step once more because its value of `name` could not be saved."""
@@ -380,11 +408,11 @@ class Session:
         inputs, superseded = self._inputs(cell.step, stored)
         for name, (source, record) in {**stored, **superseded}.items():
             self._fetch(name, source, record)
-        cell.run = self.run.begin(path, cell.step.code, inputs, cell.step.names.reads, cell.step.names.binds)
+        cell.run = self.run.begin(path, cell.step.code, inputs, cell.step.names.reads, cell.step.names.binds, cell.doc)
         execution = CellExecution(self, cell.step, cell.run, StepLine(self, path))
         number = next(self._numbers)
         self.active[number] = execution
-        module = wrap(cell.body, number, "last_expr")
+        module = wrap(cell.step.body, number, "last_expr")
         exec(compile(module, cell.file, "exec", dont_inherit=True), self.shell.user_ns)
 
     def execute_shown(self, path: str) -> None:
@@ -473,4 +501,6 @@ class Session:
 def _status_for_people(state: StepState) -> str:
     if state.suspension is not None:
         return f"suspended: {state.suspension.message}" if state.suspension.message else "suspended"
-    return {"success": "its code changed", "pending": "not run yet"}.get(state.status, state.status)
+    return {"success": "its code changed", "pending": "not run yet", "skipped": "skipped by its --when"}.get(
+        state.status, state.status
+    )

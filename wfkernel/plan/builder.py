@@ -76,11 +76,14 @@ class Definition:
         """Run `step` (a function or a workflow) with the output of the entry before."""
         return self._add(self._body(step, id))
 
-    def parallel(self, *steps: Any, id: str | None = None) -> Self:
-        """Run all `steps` at the same time with the same input. Output: ``{step id: output}``."""
+    def parallel(self, *steps: Any, fail_fast: bool = False, id: str | None = None) -> Self:
+        """Run all `steps` at the same time with the same input. Output: ``{step id: output}``.
+
+        When one fails the others still end, or are stopped at once with `fail_fast`.
+        """
         arms = tuple(self._body(s) for s in _flat("parallel", steps))
         _no_twins(self.id, "parallel", [arm.id for arm in arms])
-        return self._add(Parallel(self._ordinal("parallel", id), arms))
+        return self._add(Parallel(self._ordinal("parallel", id), arms, fail_fast))
 
     def branch(self, *arms: tuple[Condition, Any], id: str | None = None) -> Self:
         """Run every arm ``(condition, step)`` whose condition holds, at the same time. Output: ``{step id: output}``."""

@@ -12,7 +12,7 @@ import ast
 import functools
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, NoReturn
 
 from wfkernel.errors import DefinitionError
@@ -21,6 +21,7 @@ from wfkernel.plan.analyse import CellNames, analyse, code_digest
 __all__ = ["MAGIC", "CellStep", "OneLineParser", "StepOptions", "parse_cell", "split_cell", "step_parser"]
 
 MAGIC: Final = "%%step"
+WORKERS: Final = ("inline", "threads", "processes", "dask")
 _NAME: Final = re.compile(r"[^\W\d][\w-]*")
 
 
@@ -33,6 +34,15 @@ class StepOptions:
     delay: float = 1.0
     """Seconds before the first retry; doubles with every further one."""
     always: bool = False
+    timeout: float | None = None
+    """Seconds one attempt may take."""
+    worker: str | None = None
+    """Where the body is executed; None: natively, on the kernel's main thread."""
+    when: str | None = None
+    """Expression: the step is skipped where it is false."""
+    foreach: tuple[str, str] | None = None
+    """(name, expression): the body is executed for every item, with the name bound to it."""
+    concurrency: int = 1
     reads: tuple[str, ...] | None = None
     binds: tuple[str, ...] | None = None
 
@@ -45,6 +55,7 @@ class CellStep:
     names: CellNames
     code: str
     """Digest of the body's meaning: comments and formatting do not count."""
+    body: ast.Module = field(compare=False, repr=False)
     position: int = -1
     """Index among the notebook's cells, -1 where unknown."""
 
@@ -86,6 +97,38 @@ def _seconds(text: str) -> float:
     return number
 
 
+def _positive_seconds(text: str) -> float:
+    number = _seconds(text)
+    if number == 0:
+        raise argparse.ArgumentTypeError("must be more than 0 seconds")
+    return number
+
+
+def _positive_count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _expression(text: str) -> str:
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except SyntaxError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not an expression ({error.msg})") from None
+    if isinstance(tree.body, ast.Constant) and isinstance(tree.body.value, str):  # the whole expression was quoted
+        return _expression(tree.body.value)
+    return ast.unparse(tree)
+
+
+def _loop(text: str) -> tuple[str, str]:
+    quoted = re.fullmatch(r"""\s*(["'])(.*)\1\s*""", text)
+    name, found, expression = (quoted[2] if quoted else text).partition(" in ")
+    if not found or not name.strip().isidentifier():
+        raise argparse.ArgumentTypeError(f"'{text}' is not 'NAME in EXPR'")
+    return name.strip(), _expression(expression)
+
+
 @functools.cache
 def step_parser() -> argparse.ArgumentParser:
     """The parser of the ``%%step`` line; errors are `DefinitionError` with the usage in one line."""
@@ -94,6 +137,16 @@ def step_parser() -> argparse.ArgumentParser:
     parser.add_argument("--retries", type=_count, default=0, metavar="N", help="run again up to N times after an error")
     parser.add_argument("--delay", type=_seconds, default=1.0, metavar="SECONDS",
                         help="wait before the first retry, doubled for each further one (default 1)")  # fmt: skip
+    parser.add_argument(
+        "--timeout", type=_positive_seconds, metavar="SECONDS", help="fail an attempt that takes longer"
+    )
+    parser.add_argument("--worker", choices=WORKERS, help="execute the body there instead of on the main thread")
+    parser.add_argument("--when", type=_expression, metavar="EXPR", help="skip the step where EXPR is false")
+    parser.add_argument("--foreach", type=_loop, metavar="NAME in EXPR",
+                        help="execute the body for every item; what it binds becomes lists, in the order of the items")  # fmt: skip
+    parser.add_argument(
+        "--concurrency", type=_positive_count, default=1, metavar="N", help="items at a time (default 1)"
+    )
     parser.add_argument("--always", action="store_true", help="execute even if code and inputs did not change")
     parser.add_argument(
         "--in", dest="reads", type=_names, metavar="A,B", help="the names the step reads, instead of the inferred ones"
@@ -104,10 +157,22 @@ def step_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _words(line: str) -> list[str]:
+    """The line as a shell would split it, but what follows ``--when`` and ``--foreach`` stays as it is: it is Python."""
+    words: list[str] = []
+    for part in re.split(r"\s(?=--[a-z])", " " + line):
+        option, _, rest = part.strip().partition(" ")
+        if option in ("--when", "--foreach"):
+            words += [option, rest.strip()] if rest.strip() else [option]
+        else:
+            words += shlex.split(part, comments=True)
+    return words
+
+
 def parse_line(line: str) -> StepOptions:
     """The options on a ``%%step`` line (the text after the magic's name). Raises `DefinitionError`."""
     try:
-        words = shlex.split(line, comments=True)
+        words = _words(line)
     except ValueError as error:
         raise DefinitionError(f"{MAGIC} {line}: {error}") from None
     parsed = step_parser().parse_args(words)
@@ -135,12 +200,23 @@ def make_step(line: str, body: ast.Module, position: int = -1) -> CellStep:
         names = analyse(body)
     except DefinitionError as error:
         raise DefinitionError(f"step '{options.name}': {error}") from None
+    outside = [options.when] if options.when else []
+    if options.foreach:
+        item, items = options.foreach
+        names = replace(names, reads=names.reads - {item}, needs=names.needs - {item}, stores=names.stores - {item})
+        outside.append(items)
+    for expression in outside:
+        more = analyse(expression)
+        names = replace(names, reads=names.reads | more.reads, needs=names.needs | more.needs)
     if options.reads is not None:
         wanted = frozenset(options.reads)
         names = replace(names, reads=wanted, needs=wanted)
     if options.binds is not None:
         names = replace(names, binds=frozenset(options.binds), stores=frozenset(), mutates=frozenset())
-    return CellStep(options, names, code_digest(body), position)
+    code = code_digest(body)
+    if outside:  # they decide what the step does, as its body does
+        code = code_digest("\n".join([*outside, f"{code!r}"]))
+    return CellStep(options, names, code, body, position)
 
 
 def to_python(source: str) -> str:

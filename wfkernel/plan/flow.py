@@ -238,6 +238,9 @@ class FlowWalker(ast.NodeVisitor):
     visit_AsyncWith = visit_With
 
     def visit_Try(self, node: ast.Try | ast.TryStar) -> None:
+        leaving = _Loop([], [])  # takes the breaks and continues that pass through the `finally`
+        if node.finalbody:
+            self._loops.append(leaving)
         with self._region() as anywhere:
             with self._region() as inside:
                 if node.handlers:
@@ -248,7 +251,11 @@ class FlowWalker(ast.NodeVisitor):
             ends = [self.arm(self.flow, node.orelse)]
             ends += [self.arm(inside.copy(), [handler]) for handler in node.handlers]
         if node.finalbody:
+            self._loops.pop()
             self.arm(anywhere, node.finalbody)  # reached by an exception
+            for exits, onwards in zip(leaving, self._loops[-1] if self._loops else leaving, strict=True):
+                if exits:
+                    onwards.append(self.arm(join(exits), node.finalbody))
         self.flow = join(ends)
         self.visit_all(node.finalbody)
 

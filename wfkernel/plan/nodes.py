@@ -81,6 +81,8 @@ class Parallel:
 
     id: str
     arms: tuple[Body, ...]
+    fail_fast: bool = False
+    """Whether the first arm that fails stops the others."""
 
 
 @dataclass(frozen=True, slots=True)

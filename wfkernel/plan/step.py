@@ -126,7 +126,7 @@ class StepSpec:
         from typing_extensions import TypedDict  # pydantic comes with it, and needs it before Python 3.12
 
         # A typed dict and not a model: any parameter name is allowed, and defaults stay the function's own.
-        arguments = cast(Any, TypedDict(f"{self.id}_input", fields))  # type: ignore[misc]
+        arguments = cast(Any, TypedDict(f"{self.id}_input", fields))  # type: ignore[operator]
         arguments.__pydantic_config__ = ConfigDict(arbitrary_types_allowed=True, extra="ignore")
         return Shape(arguments)
 

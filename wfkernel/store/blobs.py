@@ -8,9 +8,9 @@ and no second copy of the data exists. Content below a limit never becomes a fil
 Two hashes are taken in that one pass. The *digest* names the file and is what a signature of a pickle covers (see
 `wfkernel.store.trust`), so it has to be cryptographic. The *checksum* is the content digest of frames and arrays and
 verifies them when they are read; nothing in them is executed, so speed decides. For 100 MB on one core of a 2-core
-machine xxh3 took 5 ms, BLAKE3 28 ms (18 ms on both cores), SHA-256 64 ms with the CPU's SHA instructions, BLAKE2b
-124 ms, and writing the file 50 to 65 ms. xxh3 and BLAKE3 together still hide behind the write; reading a frame back
-takes pyarrow 11 ms, which leaves room for xxh3 only. Numbers: tests/benchmarks/frame_checkpoint.py.
+machine xxh3 took 6 ms, BLAKE3 29 ms (16 ms on both cores), SHA-256 64 ms with the CPU's SHA instructions, BLAKE2b
+125 ms, and writing the file 50 ms. xxh3 and BLAKE3 together still hide behind the write; pyarrow reads a frame of that
+size in 7 to 12 ms, which leaves room for xxh3 only. See tests/benchmarks/frame_checkpoint.py.
 
 Order of writing: temporary file, fsync, rename, fsync of the folder. A reader therefore sees a whole file or none, even
 after a power cut, and two processes writing the same content do not disturb each other.
@@ -173,7 +173,7 @@ class BlobWriter:
 
     def _name(self, target: Path) -> None:
         assert self._temporary is not None
-        known = target.exists() and target.stat().st_size == self.size
+        known = _asked_for(target) and target.stat().st_size == self.size
         if self._durable and not known:
             os.fsync(self._fd)
         os.close(self._fd)  # Windows neither renames nor removes an open file
@@ -258,6 +258,15 @@ class BlobDir:
 
 def _refused(path: Path, error: OSError) -> StoreError:
     return StoreError(f"cannot save a value in {path}: {error.strerror}; free or choose another place")
+
+
+def _asked_for(path: Path) -> bool:
+    """Whether the file exists. If it does it counts as new, so that nobody deletes it for being unused."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _create(path: Path) -> int:

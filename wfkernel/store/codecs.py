@@ -29,6 +29,7 @@ A record holds everything that is needed to decode it. Its fields:
     sig              signature of pickles and modules
     group, same_as   see above
     why              why the value is unsaved
+    about            a line for people and for search, where the content itself is not readable
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Container, Iterable, Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wfkernel.errors import ValueUnreadable
 from wfkernel.store.blobs import BlobDir
 from wfkernel.store.decoder import Decoder, described
-from wfkernel.store.encoder import Encoder, Record
+
+if TYPE_CHECKING:
+    from wfkernel.store.encoder import Record
 
 __all__ = ["decode_names", "decode_value", "encode_names", "encode_value"]
 
@@ -59,6 +62,8 @@ def encode_names(
     globals of functions written in the notebook (default: those of ``__main__``). A value that cannot be saved gets
     a record that says so; `StoreError` is raised only if the disk or the signing key refuse.
     """
+    from wfkernel.store.encoder import Encoder  # brings cloudpickle, which takes 30 ms to import
+
     with ExitStack() as open_files:
         home = vars(sys.modules["__main__"]) if namespace is None else namespace
         return Encoder(blobs, durable, home, open_files).encode(values)

@@ -22,6 +22,8 @@ __all__ = ["GATHERED", "ContextRow", "text_digest", "texts_of"]
 ROW_LENGTH: Final = 2_000
 """Characters kept of one text made from an event."""
 _WORD: Final = re.compile(r"[^\W\d_]{3,}")
+_FIRST_LINE: Final = re.compile(r"^  (?:File|Cell) .*\n    (.+)$", re.M)
+"""In a traceback: the line of the user's code it begins with."""
 _RECORD: Final = "$wfkernel.value"
 
 
@@ -109,7 +111,9 @@ def _of_step_result(event: Event) -> list[ContextRow]:
 
 def _of_error(event: Event) -> list[ContextRow]:
     error = event.payload.get("error")
-    return _row(event, "error", _error_text(error), f"{event.run_id}/{event.path}/error#{event.seq}") if error else []
+    if not error:
+        return []
+    return _row(event, "error", f"{event.path}: {_error_text(error)}", f"{event.run_id}/{event.path}/error#{event.seq}")
 
 
 _RENDERINGS: Final[Mapping[str, Callable[[Event], list[ContextRow]]]] = {
@@ -126,8 +130,14 @@ GATHERED: Final = tuple(_RENDERINGS)
 
 def _error_text(error: Mapping[str, Any]) -> str:
     text = f"{error.get('type', 'error')}: {error.get('message', '')}"[:ROW_LENGTH]
+    own = (error.get("traceback") or "").rpartition("Traceback (most recent call last):")[2]  # causes stand before it
+    line = _FIRST_LINE.search(own)
+    if line:
+        text += f"\nat {line.group(1).strip()}"
     cause = error.get("cause")
-    return text + (f"\ncaused by {cause.get('type')}: {cause.get('message')}" if isinstance(cause, Mapping) else "")
+    if isinstance(cause, Mapping) and (cause.get("type"), cause.get("message")) != (error.get("type"), error.get("message")):
+        text += f"\ncaused by {cause.get('type')}: {cause.get('message')}"
+    return text
 
 
 def _record(value: Any) -> Mapping[str, Any] | None:

@@ -26,6 +26,7 @@ from wfkernel.store import schema
 from wfkernel.store.journal import SUFFIX, TornTail, join_frames, owner_of, read_frames
 from wfkernel.store.owner import is_alive
 from wfkernel.store.projection import insert_rows
+from wfkernel.store.read import transaction
 
 if TYPE_CHECKING:
     import duckdb
@@ -197,14 +198,9 @@ class Database:
         return not is_alive(self._owners, owner)
 
     def _commit(self, connection: duckdb.DuckDBPyConnection, file: str, rows: list[bytes], offset: int) -> None:
-        connection.execute("BEGIN")
-        try:
+        with transaction(connection):
             insert_rows(connection, join_frames(rows))
             connection.execute("INSERT OR REPLACE INTO wf.journals VALUES (?, ?)", [file, offset])
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
 
     def _quarantine(self, file: Path) -> None:
         """Keep a damaged journal for people to look at; what came before the damage is in the tables."""

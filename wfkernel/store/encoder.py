@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from wfkernel.errors import StoreError
+from wfkernel.store.about import about
 from wfkernel.store.arrays import is_array, write_array
 from wfkernel.store.blobs import BlobDir, BlobWriter
 from wfkernel.store.code_digest import type_name
@@ -81,6 +82,8 @@ class Encoder:
             alias = {"same_as": first} if name != first else {}
             record = {"name": name, "type": type_name(type(value)), **content[first], **alias}
             record.setdefault("digest", digest_value(value))
+            if record["codec"] != "json" or "data" not in record:
+                record |= {"about": text} if (text := _valid_unicode(about(value))) else {}
             records.append(record)
         return records
 
@@ -187,5 +190,10 @@ def _signed(record: Record) -> Record:
 
 def _one_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    text = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    text = _valid_unicode(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
     return text if len(text) <= _WHY_LENGTH else text[: _WHY_LENGTH - 1] + "…"
+
+
+def _valid_unicode(text: str) -> str:
+    """Lone surrogates replaced, which JSON written as UTF-8 has no place for."""
+    return text.encode("utf-8", "replace").decode("utf-8")

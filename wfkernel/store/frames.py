@@ -152,13 +152,20 @@ def _to_arrow(value: Any) -> tuple[pa.Schema, list[pa.RecordBatch]]:
 
 def _polars_table(frame: Any) -> pa.Table:
     import polars as pl
+    import pyarrow as pa
 
+    if "Object" in str(frame.dtypes):  # some versions of polars panic, others export addresses
+        raise Inexact("Python objects")
     plain = pl.CompatLevel.oldest()  # string views would drag along whatever shares their buffers
     empty = pl.from_arrow(frame.clear().to_arrow(compat_level=plain))
     assert isinstance(empty, pl.DataFrame)
     if empty.schema != frame.schema:
         raise Inexact("the polars schema does not survive Arrow")
-    return frame.rechunk().to_arrow(compat_level=plain)
+    table = frame.rechunk().to_arrow(compat_level=plain)
+    if any(pa.types.is_nested(kind) or pa.types.is_dictionary(kind) for kind in table.schema.types):
+        # What such columns hold below a null changes on the way back; one round makes it what it will be.
+        table = pl.from_arrow(table).to_arrow(compat_level=plain)
+    return table
 
 
 def compact(array: pa.Array) -> pa.Array:

@@ -59,6 +59,7 @@ class Journal:
         """For fdatasync and for changing files; taken before `_lock`, and never while holding it."""
         self._written = self._synced = 0
         """Bytes over all files: written, and of those on disk for certain."""
+        self._failed: OSError | None = None
         self._number = 0
         self._fd = -1
         self._size = 0
@@ -82,7 +83,13 @@ class Journal:
         with self._lock:
             if self._fd < 0:
                 raise ValueError("the journal is closed")
-            write_all(self._fd, frame)
+            if self._failed is not None:
+                raise self._failed
+            try:
+                write_all(self._fd, frame)
+            except OSError:  # a full disk: the half of a frame that was written must not stand before the next one
+                os.ftruncate(self._fd, self._size)
+                raise
             self._size += len(frame)
             self._written += len(frame)
             position, full = self._written, self._size >= ROTATE_BYTES
@@ -95,7 +102,12 @@ class Journal:
         with self._sync_lock:
             if self._synced < position:  # else another thread's fdatasync took these bytes along
                 reached = self._written
-                _sync(self._fd)
+                try:
+                    _sync(self._fd)
+                except OSError as error:
+                    # What is on disk now is unknown and a second fdatasync would not tell: this journal is at its end.
+                    self._failed = error
+                    raise
                 self._synced = reached
 
     def _rotate(self) -> None:
@@ -108,6 +120,7 @@ class Journal:
         with self._sync_lock, self._lock:
             if self._fd >= 0:
                 _sync(self._fd)
+                self._synced = self._written
                 os.close(self._fd)
                 self._fd = -1
 

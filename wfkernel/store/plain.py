@@ -13,7 +13,6 @@ from typing import Any, Final
 __all__ = ["plain_containers", "plain_text"]
 
 _ATOMS: Final = frozenset({type(None), bool, int, float, str})
-_NOTHING: Final[frozenset[type]] = frozenset()
 _CONTAINERS: Final = frozenset({list, dict})
 
 

@@ -22,7 +22,7 @@ from wfkernel.engine.events import Event, encode_events
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["DIGEST", "LINK", "NO_DIGEST", "insert_events", "insert_rows", "rebuild"]
+__all__ = ["DIGEST", "LINK", "NO_DIGEST", "insert_events", "insert_rows", "rebuild", "relink"]
 
 DIGEST: Final = (
     "md5_number_lower(concat_ws(chr(31), run_id, seq, (ts * 1000000)::BIGINT, type, path, attempt, payload::VARCHAR))"
@@ -154,6 +154,22 @@ def rebuild(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
         [run_ids],
     )
     _project(connection)
+
+
+def relink(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
+    """Link the events of these runs anew after they were changed on purpose. The caller holds the transaction."""
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE relinked AS SELECT run_id, seq, {LINK} AS link, digest FROM (
+            SELECT *, coalesce(lag(digest) OVER (PARTITION BY run_id ORDER BY seq), {NO_DIGEST}) AS previous
+            FROM (SELECT *, {DIGEST} AS digest FROM wf.events WHERE list_contains($1, run_id)))""",
+        [run_ids],
+    )
+    connection.execute(
+        "UPDATE wf.events SET link = n.link FROM relinked n WHERE events.run_id = n.run_id AND events.seq = n.seq"
+    )
+    connection.execute(
+        "UPDATE wf.runs SET head = n.digest FROM relinked n WHERE runs.run_id = n.run_id AND runs.last_seq = n.seq"
+    )
 
 
 def _project(connection: duckdb.DuckDBPyConnection) -> None:

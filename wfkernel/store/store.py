@@ -8,23 +8,33 @@ processes because DuckDB's file lock is held meanwhile.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import importlib.util
 import os
+import re
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine.events import Event
-from wfkernel.engine.state import RunState, fold
+from wfkernel.engine.state import RunState
 from wfkernel.errors import RunNotFound, StoreError
 from wfkernel.store.blobs import BlobDir
+from wfkernel.store.checkpoints import Checkpoint, Checkpoints, load_state
+from wfkernel.store.context import Context
 from wfkernel.store.database import Database
 from wfkernel.store.journal import Journal
 from wfkernel.store.locate import find_store_path
 from wfkernel.store.owner import Owner, is_alive
 from wfkernel.store.projection import insert_events
+from wfkernel.store.read import read_events, transaction
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
 
 __all__ = ["Store", "open_store"]
 
@@ -36,14 +46,23 @@ class Store:
         self.path = Path(path).absolute()
         folder = self.path.parent
         self.blobs = BlobDir(folder / "values")
-        self._owners = folder / "owners"
-        self._journals = folder / "journal"
-        self._database = Database(self.path, self._journals, self._owners)
+        self.owners = folder / "owners"
+        self.journals = folder / "journal"
+        self.quarantine = folder / "quarantine"
+        """What was damaged and taken out, for people to look at."""
+        self.database = Database(self.path, self.journals, self.owners)
+        self.context = Context(self.database)
+        """The texts that can be searched."""
+        self.checkpoints = Checkpoints(self.database)
         self._lock = threading.Lock()
         self._owner: Owner | None = None
         self._journal: Journal | None = None
         # A background thread still inside DuckDB when the interpreter goes away would abort the process.
         atexit.register(_close_if_alive, weakref.ref(self))
+
+    def checkpoint(self, run_id: str, label: str = "") -> Checkpoint:
+        """Make a checkpoint of a run where it stands now. See `wfkernel.store.checkpoints`."""
+        return self.checkpoints.create(run_id, label)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -55,8 +74,8 @@ class Store:
     def _writer(self) -> tuple[Owner, Journal]:
         with self._lock:
             if self._owner is None or self._journal is None or self._owner.pid != os.getpid():  # first use, or forked
-                self._owner = Owner(self._owners)
-                self._journal = Journal(self._journals, self._owner.identity)
+                self._owner = Owner(self.owners)
+                self._journal = Journal(self.journals, self._owner.identity)
             return self._owner, self._journal
 
     def append(self, events: list[Event], *, durable: bool = True) -> None:
@@ -68,13 +87,13 @@ class Store:
             self._writer()[1].append(events, durable=durable)
         except OSError as error:
             raise StoreError(f"cannot write to the store {self.path}: {error.strerror or error}") from error
-        self._database.notify()
+        self.database.notify()
 
     def is_alive(self, owner: str) -> bool:
         """Whether the process that writes a run is still there."""
         if self._owner is not None and owner == self._owner.identity:
             return True
-        return is_alive(self._owners, owner)
+        return is_alive(self.owners, owner)
 
     def claim(self, run_id: str, decide: Callable[[RunState], list[tuple[str, str, dict[str, Any]]]]) -> RunState:
         """Take a run over, or change it, as one atomic act between all processes.
@@ -83,24 +102,18 @@ class Store:
         leave everything as it is. Returns the state after them.
         """
         owner = self.owner
-        with self._database.open() as connection:
-            events = _read_events(connection, run_id)
-            if not events:
+        with self.database.open() as connection:
+            state = load_state(connection, run_id)
+            if state is None:
                 raise RunNotFound(f"there is no run '{run_id}' in {self.path}. `wf ls` lists the runs.")
-            state = fold(events)
             now = time.time()
             added = [
                 Event(run_id, state.seq + n, now, type_, path, 0, {**payload, "owner": owner} if not path else payload)
                 for n, (type_, path, payload) in enumerate(decide(state), 1)
             ]
             if added:
-                connection.execute("BEGIN")
-                try:
+                with transaction(connection):
                     insert_events(connection, added)
-                    connection.execute("COMMIT")
-                except BaseException:
-                    connection.execute("ROLLBACK")
-                    raise
             for event in added:
                 state.apply(event)
         return state
@@ -109,7 +122,7 @@ class Store:
 
     def find(self, run: str) -> str:
         """The full id of a run given by its id, an unambiguous beginning of it, or ``latest``."""
-        with self._database.open() as connection:
+        with self.database.open() as connection:
             if run == "latest":
                 rows = connection.execute("SELECT run_id FROM wf.runs ORDER BY started DESC LIMIT 1").fetchall()
             else:
@@ -124,24 +137,25 @@ class Store:
 
     def events(self, run_id: str, after: int = 0) -> list[Event]:
         """The run's events with a sequence number above `after`, in order."""
-        with self._database.open() as connection:
-            return _read_events(connection, run_id, after)
+        with self.database.open() as connection:
+            return read_events(connection, run_id, after)
 
     def load(self, run_id: str) -> RunState:
         """The state of a run. Raises `RunNotFound`."""
-        events = self.events(run_id)
-        if not events:
+        with self.database.open() as connection:
+            state = load_state(connection, run_id)
+        if state is None:
             raise RunNotFound(f"there is no run '{run_id}' in {self.path}. `wf ls` lists the runs.")
-        return fold(events)
+        return state
 
     def exists(self, run_id: str) -> bool:
         """Whether there is a run of exactly this id."""
-        with self._database.open() as connection:
+        with self.database.open() as connection:
             return connection.execute("SELECT 1 FROM wf.runs WHERE run_id = ?", [run_id]).fetchone() is not None
 
     def latest_run(self, notebook: str, mode: str) -> str | None:
         """Id of the newest run of a notebook in a mode, if there is one."""
-        with self._database.open() as connection:
+        with self.database.open() as connection:
             row = connection.execute(
                 "SELECT run_id FROM wf.runs WHERE notebook = ? AND mode = ? ORDER BY started DESC LIMIT 1",
                 [notebook, mode],
@@ -150,7 +164,7 @@ class Store:
 
     def runs(self, *, limit: int = 50, status: str | None = None) -> list[dict[str, Any]]:
         """The newest runs as rows of the view `runs`; a run whose process died while running is `interrupted`."""
-        with self._database.open() as connection:
+        with self.database.open() as connection:
             cursor = connection.execute(
                 "SELECT v.*, w.owner FROM runs v JOIN wf.runs w USING (run_id) "
                 "WHERE $1 IS NULL OR v.status = $1 ORDER BY v.started_at DESC LIMIT $2",
@@ -164,13 +178,26 @@ class Store:
         return rows
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Column names and rows of a SQL query over the views (`runs`, `steps`, `attempts`, `events`, `step_values`)."""
+        """Column names and rows of a SQL query over the views (`wfkernel.store.views`)."""
+        with self._queried(sql) as cursor:
+            return [column[0] for column in cursor.description or ()], cursor.fetchall()
+
+    def frame(self, sql: str) -> pd.DataFrame:
+        """The result of a SQL query over the views as a pandas frame."""
+        if importlib.util.find_spec("pandas") is None:
+            raise StoreError("a frame needs pandas: pip install pandas")
+        with self._queried(sql) as cursor:
+            return cursor.df()
+
+    @contextlib.contextmanager
+    def _queried(self, sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
         import duckdb
 
-        with self._database.open() as connection:
+        if re.search(r"\bcontext\b", sql, re.I):  # its texts are made when they are asked for
+            self.context.gather()
+        with self.database.open() as connection:
             try:
-                cursor = connection.execute(sql)
-                return [column[0] for column in cursor.description or ()], cursor.fetchall()
+                yield connection.execute(sql)
             except duckdb.Error as error:
                 raise StoreError(f"the query failed: {str(error).splitlines()[0]}") from None
 
@@ -182,17 +209,7 @@ class Store:
             if self._owner is not None:
                 self._owner.release()  # before the journal is folded for good: the file of an owner that left is removed
             self._owner = self._journal = None
-        self._database.close()
-
-
-def _read_events(connection: Any, run_id: str, after: int = 0) -> list[Event]:
-    import json
-
-    rows = connection.execute(
-        "SELECT run_id, seq, ts, type, path, attempt, payload FROM wf.events WHERE run_id = ? AND seq > ? ORDER BY seq",
-        [run_id, after],
-    ).fetchall()
-    return [Event(run, seq, ts, type_, path, n, json.loads(payload)) for run, seq, ts, type_, path, n, payload in rows]
+        self.database.close()
 
 
 def _close_if_alive(store: weakref.ref[Store]) -> None:

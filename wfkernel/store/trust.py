@@ -67,6 +67,10 @@ def _key() -> bytes:
     try:
         if not path.exists():
             _create_key(path)
+        elif os.name == "posix" and path.stat().st_mode & 0o077:
+            raise StoreError(
+                f"the key file {path} can be read by others, who could sign values as you: chmod 600 {path}"
+            )
         key = path.read_text("ascii", errors="replace").strip()
     except OSError as error:
         raise StoreError(f"cannot use the key file {path}: {error.strerror}") from error

@@ -1,0 +1,48 @@
+"""The state of a run as JSON text and back: what a checkpoint stores so that a fold need not start at zero.
+
+A snapshot is worth nothing to a wfkernel whose states have other fields, so it carries the names of its fields, and
+`restore` says so instead of guessing. Nothing is lost then: the events are still there to be folded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import asdict, fields
+from typing import Any
+
+from wfkernel.engine.state import LOG_LINES, RunState, StepState, Suspension
+
+__all__ = ["SnapshotOutdated", "restore", "snapshot"]
+
+
+class SnapshotOutdated(Exception):
+    """The snapshot was taken by a wfkernel whose run states have other fields."""
+
+
+def snapshot(state: RunState) -> str:
+    """The state as JSON. It has to be folded from stored events, whose values are records."""
+    document = {"fields": _fields(), "state": asdict(state)}
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=list)
+
+
+def restore(text: str) -> RunState:
+    """Inverse of `snapshot`. Raises `SnapshotOutdated`."""
+    document = json.loads(text)
+    if document["fields"] != _fields():
+        raise SnapshotOutdated
+    values: dict[str, Any] = document["state"]
+    values["steps"] = {path: _step(step) for path, step in values["steps"].items()}
+    values["compensable"] = [tuple(entry) for entry in values["compensable"]]
+    return RunState(**values)
+
+
+def _step(values: dict[str, Any]) -> StepState:
+    if values["suspension"] is not None:
+        values["suspension"] = Suspension(**values["suspension"])
+    values["log"] = deque(values["log"], maxlen=LOG_LINES)
+    return StepState(**values)
+
+
+def _fields() -> list[list[str]]:
+    return [[field.name for field in fields(kind)] for kind in (RunState, StepState, Suspension)]

@@ -1,0 +1,120 @@
+"""``%context`` searches what runs left behind and remembers texts; ``%%wfsql`` queries the store into a frame."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
+from IPython.display import display
+
+from wfkernel.errors import DefinitionError
+from wfkernel.plan.cell import OneLineParser
+
+if TYPE_CHECKING:
+    import argparse
+
+    import pandas as pd
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from wfkernel.notebook.session import Session
+    from wfkernel.store.context import Found
+
+__all__ = ["ContextMagics", "render_found_html", "render_found_text"]
+
+
+def search_parser() -> argparse.ArgumentParser:
+    """The parser of what follows ``%context search``."""
+    parser = OneLineParser(prog="%context search", add_help=False, allow_abbrev=False)
+    parser.add_argument("words", nargs="+", metavar="WORDS")
+    parser.add_argument("-k", type=int, default=5, metavar="N")
+    parser.add_argument("--kind", metavar="A,B")
+    parser.add_argument("--run", metavar="RUN")
+    return parser
+
+
+@magics_class
+class ContextMagics(Magics):
+    """The magics of one session."""
+
+    def __init__(self, shell: InteractiveShell, session: Session) -> None:
+        super().__init__(shell)
+        self._session = session
+
+    @line_magic
+    def context(self, line: str) -> None:
+        """Search what runs left behind, or keep a text to be found.
+
+        %context search WORDS [-k N] [--kind A,B] [--run RUN]
+                                         the N texts (default 5) that fit best: docs, inputs, outputs and errors of
+                                         steps, notebook prose, remembered texts
+        %context remember TEXT           keep a text
+        """
+        action, _, rest = line.strip().partition(" ")
+        rest = rest.strip()
+        match action:
+            case "search":
+                self._search(rest)
+            case "remember":
+                session = self._session
+                session.store.context.remember(rest, {}, session.run.run_id if session.has_run else None)
+                print("remembered")
+            case _:
+                raise DefinitionError("%context: expected `%context search WORDS [-k N]` or `%context remember TEXT`")
+
+    def _search(self, rest: str) -> None:
+        asked = search_parser().parse_args(rest.split())
+        store = self._session.store
+        run = store.find(asked.run) if asked.run else None
+        kinds = asked.kind.split(",") if asked.kind else None
+        found = store.context.search(" ".join(asked.words), asked.k, run=run, kind=kinds)
+        display({"text/html": render_found_html(found), "text/plain": render_found_text(found)}, raw=True)
+
+    @cell_magic
+    def wfsql(self, line: str, cell: str) -> pd.DataFrame:
+        """Query the store with SQL; the result is a pandas frame.
+
+        %%wfsql [NAME]                   with a NAME the frame is bound to it as well
+
+        Views: runs, steps, attempts, events, step_values, context, checkpoints. DESCRIBE a view for its columns; they stay
+        what they are when the tables behind them change. Times are UTC. DuckDB's SQL.
+        """
+        name = line.strip()
+        if name and not name.isidentifier():
+            raise DefinitionError(f"%%wfsql: '{name}' is not a name. The query stands in the lines below.")
+        if not cell.strip():
+            raise DefinitionError("%%wfsql: the query stands in the lines below, such as: SELECT * FROM runs")
+        frame = self._session.store.frame(cell)
+        if name:
+            assert self.shell is not None
+            self.shell.user_ns[name] = frame
+        return frame
+
+
+def render_found_text(found: list[Found]) -> str:
+    """Results of a search as text: a line on where each is from, and the text indented."""
+    if not found:
+        return "Nothing found."
+    blocks = []
+    for number, one in enumerate(found, 1):
+        lines = one.text.splitlines() or [""]
+        blocks.append("\n".join([f"{number}. {_origin(one)}", *(f"   {line}" for line in lines[:6])]))
+    return "\n".join(blocks)
+
+
+def render_found_html(found: list[Found]) -> str:
+    """Results of a search as an HTML table."""
+    if not found:
+        return "<p>Nothing found.</p>"
+    rows = "".join(
+        f"<tr><td style='text-align:left;vertical-align:top'>{escape(_origin(one))}</td>"
+        f"<td style='text-align:left;white-space:pre-wrap'>{escape(one.text)}</td></tr>"
+        for one in found
+    )
+    return f"<table><thead><tr><th>from</th><th>text</th></tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _origin(one: Found) -> str:
+    parts: list[Any] = [one.kind, f"step {one.step}" if one.step else None, one.workflow, one.run_id]
+    parts += [f"{name}={value}" for name, value in one.meta.items()]
+    return " · ".join(str(part) for part in parts if part)

@@ -1,0 +1,430 @@
+"""Context search: the texts runs leave behind, found by meaning and by words.
+
+``wf.context`` holds the texts. Nothing is done for it while steps run: when somebody searches, texts are first *gathered*
+from the events that came since the last time (`wfkernel.store.context_text`), then those not seen before are *indexed* by
+word and embedded. Word counts and vectors are keyed by the digest of a text, so a text is embedded once however often it
+occurs, and the store's file is not held while an embedder computes or a network answers.
+
+A search ranks by cosine similarity and by BM25 and merges both rankings (`wfkernel.store.ranking`). The vectors are
+compared one by one: over 100,000 of 256 dimensions DuckDB takes about 0.1 s, which an approximate index (HNSW, DuckDB's
+`vss`) would shorten at the price of an extension, of memory, and of results that change with the order of insertion.
+
+A store remembers which embedder its vectors are from. Vectors of different embedders cannot be compared, so another one
+is refused until `reindex` has embedded everything anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from wfkernel.engine.events import Event, to_json
+from wfkernel.engine.remember import remembered
+from wfkernel.errors import DefinitionError, EmbedderError, StoreError
+from wfkernel.store.context_text import GATHERED, ContextRow, texts_of
+from wfkernel.store.embedders import DEFAULT, Embedder, load_embedder
+from wfkernel.store.ranking import BM25, fuse, word_counts, words
+from wfkernel.store.read import transaction
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from wfkernel.store.database import Database
+    from wfkernel.store.embedders import Vectors
+
+__all__ = ["EMBEDDER_VARIABLE", "MODES", "Context", "Found", "Mode", "forget_runs"]
+
+EMBEDDER_VARIABLE: Final = "WFKERNEL_EMBEDDER"
+"""Environment variable naming the embedder of new stores; see `wfkernel.store.embedders`."""
+
+Mode = Literal["hybrid", "vectors", "words"]
+MODES: Final[tuple[Mode, ...]] = ("hybrid", "vectors", "words")
+
+DEPTH: Final = 100
+"""How far down each ranking is read before they are merged."""
+INDEXED_AT_ONCE: Final = 1_000
+GATHERED_AT_ONCE: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A text that was found. Of runs that left the same text behind, the newest.
+
+    `score` orders the results of one search and means nothing beyond: the fused rank, the cosine or BM25, by mode.
+    """
+
+    text: str
+    score: float
+    kind: str
+    run_id: str | None = None
+    step: str = ""
+    workflow: str | None = None
+    notebook: str | None = None
+    session: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Context:
+    """The searchable texts of one store; `Store.context` is one."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- adding texts --------------------------------------------------------------------------------------------------
+
+    def remember(self, text: str, meta: dict[str, Any], run_id: str | None = None) -> None:
+        """Keep a text that no step remembers. In a step use `wfkernel.remember`: then it belongs to the run's events."""
+        said = remembered(text, meta)
+        self.add([ContextRow(uuid.uuid4().hex, said["kind"], said["text"], run_id, "", said["meta"], time.time())])
+
+    def add(self, rows: Sequence[ContextRow], *, replacing: str = "") -> None:
+        """Add texts; one whose id is known takes its place.
+
+        Args:
+            replacing: the beginning of ids: texts with such an id that are not among `rows` are removed.
+        """
+        with self._database.open() as connection, transaction(connection):
+            if replacing:
+                connection.execute(
+                    "DELETE FROM wf.context WHERE starts_with(id, $1) AND NOT list_contains($2, id)",
+                    [replacing, [row.id for row in rows]],
+                )
+            _insert(connection, rows, {})
+
+    def gather(self) -> None:
+        """Make texts from the events that came since the last time."""
+        while True:
+            with self._database.open() as connection, transaction(connection):
+                if not _gather(connection):
+                    return
+
+    # -- searching -----------------------------------------------------------------------------------------------------
+
+    def search(
+        self,
+        text: str,
+        k: int = 5,
+        where: str | Mapping[str, Any] | None = None,
+        session: str | None = None,
+        *,
+        run: str | None = None,
+        kind: str | Sequence[str] | None = None,
+        mode: Mode = "hybrid",
+    ) -> list[Found]:
+        """The `k` texts that fit `text` best; see `wfkernel.search`."""
+        if not text.strip():
+            raise DefinitionError("search needs some words to search for")
+        if k < 1:
+            raise DefinitionError(f"k is how many texts to return, at least 1, not {k}")
+        if mode not in MODES:
+            raise DefinitionError(f"there is no mode '{mode}': {', '.join(MODES)}")
+        condition, values = _condition(where, session, run, kind)
+        depth = max(DEPTH, 5 * k)
+        self.gather()
+        rankings: list[dict[str, float]] = []
+        if mode != "vectors":
+            self._index_words()
+            with self._database.open() as connection:
+                rankings.append(_by_words(connection, text, depth, condition, values))
+        if mode != "words":
+            embedder = self._index_vectors()
+            asked = _embed(embedder, [text])[0].tolist()
+            with self._database.open() as connection:
+                _check_same(_held(connection), embedder, len(asked))
+                rankings.append(_by_vectors(connection, asked, depth, condition, values))
+        best = fuse(*map(list, rankings)) if mode == "hybrid" else list(rankings[0].items())
+        with self._database.open() as connection:
+            return _fetch(connection, best, k, condition, values)
+
+    def reindex(self, embedder: str | None = None) -> str:
+        """Embed every text anew, with another embedder if one is named. Returns the embedder's name.
+
+        Without a name WFKERNEL_EMBEDDER counts, then the embedder the store was filled with, then the default. What the
+        store has is thrown away only after the embedder has proved to work.
+        """
+        with self._database.open() as connection:
+            held = _held(connection)
+        name = embedder or os.environ.get(EMBEDDER_VARIABLE) or (held[0] if held else DEFAULT)
+        chosen = load_embedder(name)
+        _embed(chosen, ["a text to try it with"])
+        with self._database.open() as connection, transaction(connection):
+            connection.execute("DROP TABLE IF EXISTS wf.context_vectors")
+            connection.execute("DELETE FROM wf.settings WHERE name = 'embedder'")
+            connection.execute("DELETE FROM wf.context_terms")
+            connection.execute("DELETE FROM wf.context_indexed")
+        self.gather()
+        self._index_words()
+        self._index_vectors(chosen)
+        return chosen.name
+
+    # -- indexing ------------------------------------------------------------------------------------------------------
+
+    def _index_words(self) -> None:
+        while True:
+            with self._database.open() as connection, transaction(connection):
+                pending = _pending(connection, "wf.context_indexed")
+                if not pending:
+                    return
+                counts = {digest: word_counts(text) for digest, text in pending}
+                uses = [[digest, word, n] for digest, found in counts.items() for word, n in found.items()]
+                lengths = [[digest, found.total()] for digest, found in counts.items()]
+                for table, rows in (("context_terms", uses), ("context_indexed", lengths)):
+                    columns = "r[1], r[2], r[3]::INTEGER" if table == "context_terms" else "r[1], r[2]::INTEGER"
+                    connection.execute(
+                        f"INSERT INTO wf.{table} SELECT {columns} FROM (SELECT unnest(from_json($1, '[[\"VARCHAR\"]]')) AS r)",
+                        [to_json(rows)],
+                    )
+
+    def _index_vectors(self, embedder: Embedder | None = None) -> Embedder:
+        """Embed what is not embedded; returns what it was done with. Raises `EmbedderError`."""
+        while True:
+            with self._database.open() as connection:
+                held = _held(connection)
+                embedder = embedder or _choose(held)
+                pending = _pending(connection, "wf.context_vectors") if held else _pending(connection, None)
+            if not pending:
+                return embedder
+            vectors = _embed(embedder, [text for _, text in pending])
+            with self._database.open() as connection, transaction(connection):
+                held = _held(connection)
+                _check_same(held, embedder, vectors.shape[1])
+                if held is None:
+                    connection.execute(
+                        f"CREATE TABLE wf.context_vectors (digest VARCHAR NOT NULL, vector FLOAT[{vectors.shape[1]}] NOT NULL)"
+                    )
+                    connection.execute(
+                        "INSERT INTO wf.settings VALUES ('embedder', $1)",
+                        [to_json({"name": embedder.name, "dimension": vectors.shape[1]})],
+                    )
+                _insert_vectors(connection, [digest for digest, _ in pending], vectors)
+
+
+def forget_runs(connection: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -> None:
+    """Remove the texts of runs that are removed or rebuilt, and what was indexed of texts nobody has any more.
+
+    The caller holds the transaction. Texts of runs that still have events are gathered again by the next search.
+    """
+    for table in ("context", "context_gathered"):
+        connection.execute(f"DELETE FROM wf.{table} WHERE list_contains($1, run_id)", [list(run_ids)])
+    tables = ["context_terms", "context_indexed"] + (["context_vectors"] if _held(connection) else [])
+    for table in tables:
+        connection.execute(f"DELETE FROM wf.{table} WHERE digest NOT IN (SELECT digest FROM wf.context)")
+
+
+# -- texts -------------------------------------------------------------------------------------------------------------
+
+_INSERT: Final = """
+INSERT OR REPLACE INTO wf.context SELECT r[1], r[2], r[3], coalesce(r[4], ''), r[5], r[6], r[7]::JSON, r[8]::DOUBLE, r[9]
+FROM (SELECT unnest(from_json($1, '[["VARCHAR"]]')) AS r)
+"""
+
+# Runs with events that were not looked at, as many as come together to `$most` events. A run that is shorter than what was
+# looked at was cut back (`wf recover`): it is looked at from its beginning.
+_BEHIND: Final = """
+CREATE OR REPLACE TEMP TABLE behind AS
+SELECT run_id, after, last_seq, cut FROM (
+    SELECT r.run_id, r.last_seq, coalesce(g.seq > r.last_seq, false) AS cut,
+           CASE WHEN g.seq <= r.last_seq THEN g.seq ELSE 0 END AS after
+    FROM wf.runs r LEFT JOIN wf.context_gathered g USING (run_id) WHERE g.seq IS DISTINCT FROM r.last_seq)
+QUALIFY sum(last_seq - after) OVER (ORDER BY run_id) - (last_seq - after) < $most
+"""
+_EVENTS: Final = """
+WITH starts AS (SELECT e.run_id, arg_max(e.payload->>'session', e.seq) AS session,
+                       coalesce(arg_max(e.payload->>'context', e.seq), 'true') <> 'false' AS wanted
+                FROM wf.events e SEMI JOIN behind USING (run_id) WHERE e.type = 'run.start' GROUP BY e.run_id)
+SELECT e.run_id, e.seq, e.ts, e.type, e.path, e.attempt, e.payload, coalesce(s.session, '')
+FROM wf.events e JOIN behind b USING (run_id) LEFT JOIN starts s USING (run_id)
+WHERE e.seq > b.after AND e.seq <= b.last_seq AND list_contains($types, e.type)
+  AND (coalesce(s.wanted, true) OR e.type = 'context.remember') ORDER BY e.run_id, e.seq
+"""
+
+
+def _gather(connection: duckdb.DuckDBPyConnection) -> bool:
+    """One batch; False when there was nothing to do."""
+    connection.execute(_BEHIND, {"most": GATHERED_AT_ONCE})
+    if connection.execute("SELECT count(*) FROM behind").fetchone() == (0,):
+        return False
+    found = connection.execute(_EVENTS, {"types": list(GATHERED)}).fetchall()
+    sessions = {row[0]: row[-1] for row in found}
+    rows = texts_of(Event(*row[:-2], json.loads(row[-2])) for row in found)
+    connection.execute("DELETE FROM wf.context WHERE run_id IN (SELECT run_id FROM behind WHERE cut)")
+    _insert(connection, rows, sessions)
+    connection.execute("INSERT OR REPLACE INTO wf.context_gathered SELECT run_id, last_seq FROM behind")
+    return True
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, rows: Sequence[ContextRow], sessions: Mapping[str, str]) -> None:
+    if rows:
+        cells = [
+            [r.id, r.run_id, r.path, sessions.get(r.run_id or ""), r.kind, r.text, to_json(r.meta), r.at, r.digest]
+            for r in rows
+        ]
+        connection.execute(_INSERT, [to_json(cells)])
+
+
+def _pending(connection: duckdb.DuckDBPyConnection, done: str | None) -> list[tuple[str, str]]:
+    """(digest, text) of texts the table `done` lacks, at most `INDEXED_AT_ONCE`."""
+    condition = f"WHERE digest NOT IN (SELECT digest FROM {done})" if done else ""
+    return connection.execute(
+        f"SELECT digest, any_value(text) FROM wf.context {condition} GROUP BY digest LIMIT {INDEXED_AT_ONCE}"
+    ).fetchall()
+
+
+# -- vectors -----------------------------------------------------------------------------------------------------------
+
+
+def _held(connection: duckdb.DuckDBPyConnection) -> tuple[str, int] | None:
+    """Name and dimension of the embedder the store's vectors are from."""
+    row = connection.execute("SELECT value FROM wf.settings WHERE name = 'embedder'").fetchone()
+    if row is None:
+        return None
+    known = json.loads(row[0])
+    return known["name"], known["dimension"]
+
+
+def _choose(held: tuple[str, int] | None) -> Embedder:
+    configured = os.environ.get(EMBEDDER_VARIABLE)
+    return load_embedder(configured or (held[0] if held else DEFAULT))
+
+
+def _check_same(held: tuple[str, int] | None, embedder: Embedder, dimension: int) -> None:
+    if held is not None and held != (embedder.name, dimension):
+        raise EmbedderError(
+            f"the store's vectors are from {held[0]} ({held[1]} dimensions), and {EMBEDDER_VARIABLE} or another process asks "
+            f"for {embedder.name} ({dimension}); they cannot be compared. `wf search --reindex --embedder {embedder.name}` "
+            f"embeds all texts anew; {EMBEDDER_VARIABLE}={held[0]} keeps what is there."
+        )
+
+
+def _embed(embedder: Embedder, texts: list[str]) -> Vectors:
+    """Vectors of length one, or zero for a text the embedder knows nothing of. Raises `EmbedderError`."""
+    import numpy as np
+
+    vectors = np.asarray(embedder.embed(texts), np.float32)
+    if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+        raise EmbedderError(
+            f"the embedder {embedder.name} returned an array of shape {vectors.shape} for {len(texts)} texts; wanted: one row "
+            "of finite numbers for each text."
+        )
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    normalised: Vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    return normalised
+
+
+def _insert_vectors(connection: duckdb.DuckDBPyConnection, digests: list[str], vectors: Vectors) -> None:
+    import pyarrow as pa
+
+    rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    connection.register("new_vectors", pa.table({"digest": digests, "vector": rows}))
+    try:
+        connection.execute(
+            "INSERT INTO wf.context_vectors SELECT * FROM new_vectors n "
+            "WHERE n.digest NOT IN (SELECT digest FROM wf.context_vectors)"
+        )
+    finally:
+        connection.unregister("new_vectors")
+
+
+# -- rankings ----------------------------------------------------------------------------------------------------------
+
+_COLUMNS: Final = frozenset({"kind", "run_id", "step", "workflow", "notebook", "session", "text"})
+
+
+def _condition(
+    where: str | Mapping[str, Any] | None, session: str | None, run: str | None, kind: str | Sequence[str] | None
+) -> tuple[str, dict[str, Any]]:
+    """SQL over the view `context`, and its parameters; "" when everything is asked for."""
+    equal: dict[str, Any] = {"session": session, "run_id": run, "kind": kind}
+    equal = {name: value for name, value in equal.items() if value is not None}
+    parts: list[str] = []
+    values: dict[str, Any] = {}
+    if isinstance(where, str):
+        _check_condition(where)
+        parts.append(f"(\n{where}\n)")
+    elif where is not None:
+        equal |= where
+    for number, (name, wanted) in enumerate(equal.items()):
+        alternatives = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
+        if name in _COLUMNS:
+            parts.append(f"list_contains($w{number}, {name})")
+            values[f"w{number}"] = [str(one) for one in alternatives]
+        else:
+            parts.append(f"list_contains($w{number}, json_extract(meta, $p{number})::VARCHAR)")
+            values[f"w{number}"] = [to_json(one) for one in alternatives]
+            values[f"p{number}"] = '$."' + name.replace('"', '\\"') + '"'
+    return " AND ".join(parts), values
+
+
+def _check_condition(where: str) -> None:
+    """Refuse what is not one condition. Raises `DefinitionError`."""
+    import duckdb
+
+    try:
+        statements = duckdb.extract_statements(f"SELECT 1 FROM context WHERE (\n{where}\n)")
+    except duckdb.Error as error:
+        raise DefinitionError(f"where={where!r} is not a condition in SQL: {str(error).splitlines()[0]}") from None
+    if len(statements) != 1:
+        raise DefinitionError(f"where={where!r} is more than a condition")
+
+
+def _within(condition: str, name: str) -> str:
+    return f"WHERE {name}.digest IN (SELECT digest FROM main.context WHERE {condition})" if condition else ""
+
+
+def _by_words(
+    connection: duckdb.DuckDBPyConnection, text: str, depth: int, condition: str, values: dict[str, Any]
+) -> dict[str, float]:
+    terms = words(text)
+    if not terms:
+        return {}
+    sql = BM25.replace("{filter}", _within(condition, "h"))
+    return dict(_run(connection, sql, {"terms": terms, "depth": depth, **values}, condition))
+
+
+def _by_vectors(
+    connection: duckdb.DuckDBPyConnection, asked: list[float], depth: int, condition: str, values: dict[str, Any]
+) -> dict[str, float]:
+    if _held(connection) is None:  # no texts yet
+        return {}
+    # Vectors are stored with length one, so their inner product is the cosine.
+    sql = (
+        f"SELECT v.digest, array_inner_product(v.vector, $asked::FLOAT[{len(asked)}]) AS score FROM wf.context_vectors v "
+        f"{_within(condition, 'v')} ORDER BY score DESC, v.digest LIMIT $depth"
+    )
+    return dict(_run(connection, sql, {"asked": asked, "depth": depth, **values}, condition))
+
+
+def _fetch(
+    connection: duckdb.DuckDBPyConnection,
+    best: list[tuple[str, float]],
+    k: int,
+    condition: str,
+    values: dict[str, Any],
+) -> list[Found]:
+    scores = dict(best)
+    sql = (
+        "SELECT digest, text, kind, run_id, step, workflow, notebook, session, meta FROM main.context "
+        f"WHERE list_contains($digests, digest) {f'AND {condition}' if condition else ''} "
+        "QUALIFY row_number() OVER (PARTITION BY digest ORDER BY noted_at DESC, id) = 1"
+    )
+    # Some more than asked for: texts that were removed may still be indexed.
+    rows = _run(connection, sql, {"digests": list(scores), **values}, condition)
+    found = [
+        Found(text, scores[digest], kind, run_id, step, workflow, notebook, session, json.loads(meta))
+        for digest, text, kind, run_id, step, workflow, notebook, session, meta in rows
+    ]
+    return sorted(found, key=lambda one: (-one.score, one.text))[:k]
+
+
+def _run(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any], condition: str) -> list[Any]:
+    import duckdb
+
+    try:
+        return connection.execute(sql, values).fetchall()
+    except (duckdb.BinderException, duckdb.ConversionException, duckdb.ParserException) as error:
+        raise StoreError(f"the condition {condition!r} fails: {str(error).splitlines()[0]}") from None

@@ -1,0 +1,79 @@
+"""Which value files something still refers to.
+
+Records name files by their digest, and a pickle may refer to further files from the inside (`wfkernel.store.pickles`).
+So that nothing is ever taken for unused by mistake, this does not parse: any 64 hexadecimal digits found in an event, a
+checkpoint, a journal, a quarantined file, or a pickle that is referred to count as a reference.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from wfkernel.store.blobs import BlobDir
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["referenced"]
+
+_NAME: Final = re.compile(rb"[0-9a-f]{64}")
+_BASE64: Final = re.compile(rb'"data":"([A-Za-z0-9+/]{88,}={0,2})"')
+"""A pickle in a record: a reference inside makes it at least this long."""
+
+
+def referenced(
+    connection: duckdb.DuckDBPyConnection, journals: Path, quarantine: Path, blobs: BlobDir, without: list[str]
+) -> set[str]:
+    """Digests of all files of `blobs` that the store refers to, directly or through a pickle.
+
+    The runs `without` do not count.
+    """
+    known = {file.name for file in blobs.path.glob("??/*")}
+    found: set[str] = set()
+    waiting: list[str] = []
+    for text in _texts(connection, journals, quarantine, without):
+        waiting += known.intersection(_names(text))
+    while waiting:
+        digest = waiting.pop()
+        if digest not in found:
+            found.add(digest)
+            content = blobs.path_of(digest).read_bytes()
+            if content[:1] == b"\x80":  # a pickle
+                waiting += known.intersection(_names(content))
+    return found
+
+
+def _texts(
+    connection: duckdb.DuckDBPyConnection, journals: Path, quarantine: Path, without: list[str]
+) -> Iterator[bytes]:
+    for query in (
+        "SELECT payload FROM wf.events WHERE (payload LIKE '%\"blob\"%' OR payload LIKE '%\"pickle\"%') "
+        "AND NOT list_contains($1, run_id)",
+        "SELECT state FROM wf.checkpoints WHERE NOT list_contains($1, run_id)",
+    ):
+        cursor = connection.cursor().execute(query, [without])
+        while rows := cursor.fetchmany(1_000):
+            for (text,) in rows:
+                yield text.encode("utf-8")
+    folded = dict(connection.execute("SELECT file, folded FROM wf.journals").fetchall())
+    for file in journals.glob("*"):
+        with file.open("rb") as handle:  # what was moved to the tables is found there, unless it was deleted since
+            handle.seek(folded.get(file.name, 0))
+            yield handle.read()
+    for file in quarantine.glob("*"):
+        yield file.read_bytes()
+
+
+def _names(content: bytes) -> Iterator[str]:
+    for name in _NAME.findall(content):
+        yield name.decode("ascii")
+    for data in _BASE64.findall(content):
+        try:
+            yield from _names(base64.b64decode(data))
+        except binascii.Error:
+            continue  # text that looks like base64 and is none
