@@ -2,6 +2,8 @@
 
 Prints the share of questions whose text is among the first five results, for each ranking alone and for the hybrid, by the
 kind of text. The texts and their questions are described in `context_texts`.
+
+    python tests/benchmarks/context_recall.py [EMBEDDER]
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["WFKERNEL_KEY_FILE"] = f"{folder}/key"
         store = Store(Path(folder) / "store.duckdb")
+        if len(sys.argv) > 1:
+            print("embedder", store.context.reindex(sys.argv[1]))
         store.context.add([ContextRow(str(n), one.kind, one.text) for n, one in enumerate(texts)])
         hits = {mode: Counter() for mode in MODES}
         for mode in MODES:

@@ -105,6 +105,8 @@ READS_AND_BINDS = [
     ("try:\n    v = f()\nexcept E:\n    v = 0\nelse:\n    w = v\nprint(v, w)", "f E w", "v w"),
     ("try: f()\nexcept E as e: print(e)\nprint(e)", "f E e", ""),
     ("e = 1\ntry: f()\nexcept E as e: pass\nprint(e)", "f E e", "e"),
+    ("for i in it:\n    e = 1\n    try: f()\n    except E as e: break\nelse: e = 2\nprint(e)", "it f E e", "i e"),
+    ("e = 1\ntry:\n    try: f()\n    except E as e: raise\nfinally: print(e)", "f E e", "e"),
     ("try: v = f()\nfinally: g()\nprint(v)", "f g", "v"),
     ("try: fh = f()\nfinally: fh.close()", "f fh", "fh"),
     ("try: f()\nfinally: v = 1\nprint(v)", "f", "v"),

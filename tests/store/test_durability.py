@@ -198,3 +198,21 @@ def test_after_a_failed_fdatasync_nothing_more_is_promised(store, monkeypatch):
             run.emit(ev.STEP_OUTPUT, {"text": "x"}, "a", durable=True)
     with pytest.raises(StoreError, match="Input/output error"):
         run.emit(ev.STEP_OUTPUT, {"text": "y"}, "a")
+
+
+def test_a_journal_cut_or_changed_at_any_byte_yields_whole_frames_only(tmp_path):
+    log = Journal(tmp_path, "me")
+    ends = [0]
+    for n in range(3):
+        log.append([Event("r", n + 1, 0.0, "step.output", "a", 0, {"text": "x" * n})], durable=False)
+        ends.append(log.file.stat().st_size)
+    log.close()
+    data = log.file.read_bytes()
+    bodies = [body for _, body in read_frames(log.file, 0)]
+    assert len(bodies) == 3
+    for offset in range(len(data)):
+        whole = sum(end <= offset for end in ends[1:])
+        log.file.write_bytes(data[:offset])
+        assert [body for _, body in _frames(log.file)] == bodies[:whole]
+        log.file.write_bytes(data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :])
+        assert [body for _, body in _frames(log.file)] == bodies[:whole]

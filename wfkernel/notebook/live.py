@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import time
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
@@ -15,7 +16,7 @@ from wfkernel.notebook.view import view_of
 if TYPE_CHECKING:
     from wfkernel.notebook.session import Session
 
-__all__ = ["LiveView", "show_form", "show_run"]
+__all__ = ["LiveView", "show_form", "show_run", "show_run_button"]
 
 
 class LiveView:
@@ -63,6 +64,36 @@ def show_run(session: Session) -> None:
     live = LiveView(session)
     session.refresher.add(live)
     display(live.widget)
+
+
+def show_run_button(session: Session, name: str) -> None:
+    """A button that runs a composed workflow in the background, with the run's live view beneath it."""
+    import asyncio
+
+    from ipywidgets import HTML, Button, VBox
+
+    from wfkernel.engine.loop import engine_loop
+
+    button = Button(description=f"Run {name}", tooltip=f"Run the workflow {name}", icon="play")
+    message = HTML()
+
+    async def run() -> None:
+        try:
+            session.graphs.finish(await session.graphs.find(name).create_run().start(None))
+            message.value = "done"
+        except BaseException as error:
+            message.value = escape(f"{type(error).__name__}: {error}")
+        finally:
+            button.disabled = False
+
+    def clicked(_: Any) -> None:
+        button.disabled = True
+        message.value = ""
+        asyncio.run_coroutine_threadsafe(run(), engine_loop())
+
+    button.on_click(clicked)
+    display(VBox([button, message]))
+    show_run(session)
 
 
 def show_form(session: Session, path: str) -> None:

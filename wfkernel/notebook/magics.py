@@ -17,6 +17,7 @@ from wfkernel.notebook import frontend
 from wfkernel.notebook.runlist import render_runs_html, render_runs_text
 from wfkernel.notebook.view import render_html, render_text, view_of
 from wfkernel.plan.cell import OneLineParser, step_parser, to_python
+from wfkernel.plan.diagram import MIME_TYPE, mermaid
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -36,6 +37,8 @@ def workflow_parser() -> argparse.ArgumentParser:
     show = actions.add_parser("show", prog="%workflow show", add_help=False)
     show.add_argument("run", nargs="?", metavar="RUN")
     actions.add_parser("list", prog="%workflow list", add_help=False)
+    run = actions.add_parser("run", prog="%workflow run", add_help=False)
+    run.add_argument("name", nargs="?", metavar="NAME")
     resume = actions.add_parser("resume", prog="%workflow resume", add_help=False)
     resume.add_argument("--data", metavar="JSON")
     resume.add_argument("--step", metavar="NAME")
@@ -74,6 +77,7 @@ class WorkflowMagics(Magics):
         %workflow new                    begin a new run, in which no step is finished
         %workflow show [RUN]             show a run (an id, the beginning of one, or 'latest')
         %workflow list                   list the runs in the store
+        %workflow run [NAME]             run all steps, independent ones in parallel, or a workflow made by %%workflow
         %workflow resume [--data JSON] [--step NAME]
                                          answer the suspended step and run it; without --data show the form
         """
@@ -88,10 +92,31 @@ class WorkflowMagics(Magics):
             case "list":
                 rows = self._session.store.runs()
                 self._display(render_runs_html(rows), render_runs_text(rows))
+            case "run":
+                self._session.graphs.run(arguments.name)
             case "resume":
                 self._resume(arguments.data, arguments.step)
             case _:
                 self._show(getattr(arguments, "run", None))
+
+    @cell_magic("workflow")
+    def compose(self, line: str, cell: str) -> None:
+        """Compose steps of this notebook: ``%%workflow NAME``, then an expression in the builder's words.
+
+        %%workflow nightly
+        then(load).parallel(clean, weather).then(join)
+
+        Shows the graph. `%workflow run NAME` runs it, and so does the Run button.
+        """
+        name = line.strip()
+        if not name.isidentifier():
+            raise DefinitionError(f"%%workflow: expected one name, not '{name}'. Usage: %%workflow NAME")
+        chart = mermaid(self._session.graphs.compose(name, cell))
+        display({MIME_TYPE: chart, "text/plain": chart}, raw=True)
+        if frontend.is_live(self.shell):
+            from wfkernel.notebook.live import show_run_button
+
+            show_run_button(self._session, name)
 
     def _show(self, run: str | None) -> None:
         session = self._session

@@ -21,6 +21,7 @@ from wfkernel.engine.script import Inputs, ScriptRun, StepRun, validate_answer
 from wfkernel.engine.state import RunState, StepState
 from wfkernel.errors import DefinitionError, RunNotSuspended, StepWaiting, ValueUnreadable, WorkflowError
 from wfkernel.notebook import frontend
+from wfkernel.notebook.cellgraph import CellGraphs
 from wfkernel.notebook.cellrun import CellExecution, CellFailure, CellRestore, CellSkip
 from wfkernel.notebook.dispatch import DispatchedCell
 from wfkernel.notebook.namespace import Namespace
@@ -77,6 +78,7 @@ class Session:
         self.active: dict[int, Any] = {}
         """What transformed cells find under ``__wfkernel__``."""
         self._run: ScriptRun | None = None
+        self.graphs = CellGraphs(self)
         self._numbers = itertools.count(1)
         self._outline: tuple[float, Outline] | None = None
         self._info: Any = None
@@ -253,34 +255,65 @@ class Session:
         self.cells[step.name] = KnownCell(step, file, cell_id, other.run if other else None, doc)
 
     def _decide(self, step: CellStep, begun: float) -> ast.Module:
+        """What to execute for a registered step: its restore, or its body."""
+        inputs, values = self._resolve(step)
+        line = StepLine(self, step.name)
+        if values is not None:
+            return self._instead(CellRestore(self, step, values, line, begun), "restore")
+        run = self._begin(step, inputs)
+        if not self._holds(step):
+            return self._instead(CellSkip(self, run, line), "skip")
+        if step.options.worker is not None or step.options.foreach is not None:
+            return self._instead(DispatchedCell(self, step, inputs, run, line), "execute")
+        execution = CellExecution(self, step, run, line)
+        return wrap(step.body, self._activate(execution), self.shell.ast_node_interactivity)
+
+    async def run_in_graph(self, step: CellStep) -> None:
+        """Do what the step's cell would do, with its body executed by a worker. For the engine's loop."""
+        begun = time.perf_counter()
+        self.cells.setdefault(step.name, KnownCell(step, f"<step {step.name}>", None))
+        inputs, values = self._resolve(step)
+        line = StepLine(self, step.name)
+        if values is not None:
+            CellRestore(self, step, values, line, begun).restore()
+            return
+        run = self._begin(step, inputs)
+        if not self._holds(step):
+            CellSkip(self, run, line).skip()
+            return
+        await DispatchedCell(self, step, inputs, run, line).run_async()
+
+    def _resolve(self, step: CellStep) -> tuple[Inputs, dict[str, Any] | None]:
+        """The step's inputs, and its values if its finished result holds; otherwise all it reads is put in place.
+
+        Raises `StepWaiting` or `DefinitionError` when something it reads cannot be there.
+        """
         run = self.run
         run.plan(
             [{"path": s.name, "reads": sorted(s.names.reads), "binds": sorted(s.names.binds)} for s in self.steps()]
         )
         stored = self._missing(step)
         inputs, superseded = self._inputs(step, stored)
-        state = run.state.step(step.name)
         if not step.options.always and run.decide(step.name, step.code, inputs) == "restore":
-            assert state.done is not None
+            done = run.state.step(step.name).done
+            assert done is not None
             try:
-                values = self.decode(state.done["outputs"], step.name)
+                return inputs, self.decode(done["outputs"], step.name)
             except ValueUnreadable as error:
                 run.emit(ev.STEP_OUTPUT, {"text": f"not restored, running again: {error}"}, step.name)
-            else:
-                line = StepLine(self, step.name)
-                return self._instead(CellRestore(self, step, values, line, begun), "restore")
         for name, (source, record) in {**stored, **superseded}.items():
             self._fetch(name, source, record)
+        return inputs, None
+
+    def _begin(self, step: CellStep, inputs: Inputs) -> StepRun:
         known = self.cells[step.name]
-        step_run = run.begin(step.name, step.code, inputs, step.names.reads, step.names.binds, known.doc)
-        line = StepLine(self, step.name)
-        if step.options.when is not None and not eval(step.options.when, self.shell.user_ns):
-            return self._instead(CellSkip(self, step_run, line), "skip")
-        known.run = step_run
-        if step.options.worker is not None or step.options.foreach is not None:
-            return self._instead(DispatchedCell(self, step, inputs, step_run, line), "execute")
-        execution = CellExecution(self, step, step_run, line)
-        return wrap(step.body, self._activate(execution), self.shell.ast_node_interactivity)
+        run = self.run.begin(step.name, step.code, inputs, step.names.reads, step.names.binds, known.doc)
+        known.run = run
+        return run
+
+    def _holds(self, step: CellStep) -> bool:
+        """Whether the step's ``--when`` holds."""
+        return step.options.when is None or bool(eval(step.options.when, self.shell.user_ns))
 
     def _inputs(self, step: CellStep, stored: Records) -> tuple[Inputs, Records]:
         """The digest and origin of everything the step reads, and which values must be put back before it runs.

@@ -183,7 +183,7 @@ class _Scope(FlowWalker):
         self.dynamic |= node.id in _DYNAMIC
         self.touch("need", node.id)
         if isinstance(node.ctx, ast.Del):
-            self.unbind(node.id, deleted=True)
+            self.delete(node.id)
 
     def visit_Global(self, node: ast.Global) -> None:
         self.globals.update(node.names)

@@ -88,15 +88,14 @@ class FlowWalker(ast.NodeVisitor):
         if certain:
             self.flow.bound.add(name)
 
-    def unbind(self, name: str, deleted: bool) -> None:
+    def delete(self, name: str) -> None:
         self.ever.add(name)
         if self.flow.dead:
             return
-        self.flow.maybe.discard(name)
         for flow in (self.flow, *self._regions):
             flow.bound.discard(name)
-        if deleted:
-            self.flow.gone.add(name)
+        self.flow.maybe.discard(name)
+        self.flow.gone.add(name)
 
     def visit(self, node: ast.AST) -> None:
         super().visit(node)
@@ -263,11 +262,19 @@ class FlowWalker(ast.NodeVisitor):
 
     def visit_ExceptHandler(self, node: ast.ExceptHandler) -> None:
         self.visit_all([node.type])
-        if node.name:
-            self.bind(node.name)
+        if node.name is None:
+            self.visit_all(node.body)
+            return
+        exits = self._loops[-1] if self._loops else _Loop([], [])
+        before = len(exits.breaks), len(exits.continues)
+        self.bind(node.name)
         self.visit_all(node.body)
-        if node.name:
-            self.unbind(node.name, deleted=False)
+        # However the handler is left, its name is not bound any more.
+        for flow in (self.flow, *exits.breaks[before[0] :], *exits.continues[before[1] :]):
+            flow.bound.discard(node.name)
+            flow.maybe.discard(node.name)
+        for region in self._regions:
+            region.bound.discard(node.name)
 
     def _may_catch_name_error(self, handler: ast.ExceptHandler) -> bool:
         for node in handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]:

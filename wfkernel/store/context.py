@@ -5,7 +5,7 @@ from the events that came since the last time (`wfkernel.store.context_text`), t
 word and embedded. Word counts and vectors are keyed by the digest of a text, so a text is embedded once however often it
 occurs, and the store's file is not held while an embedder computes or a network answers.
 
-A search ranks by cosine similarity and by BM25 and merges both rankings (`wfkernel.store.ranking`). The vectors are
+A search ranks by cosine similarity and by BM25 and merges both scores (`wfkernel.store.ranking`). The vectors are
 compared one by one: over 100,000 of 256 dimensions DuckDB takes about 0.1 s, which an approximate index (HNSW, DuckDB's
 `vss`) would shorten at the price of an extension, of memory, and of results that change with the order of insertion.
 
@@ -28,7 +28,7 @@ from wfkernel.engine.remember import remembered
 from wfkernel.errors import DefinitionError, EmbedderError, StoreError
 from wfkernel.store.context_text import GATHERED, ContextRow, texts_of
 from wfkernel.store.embedders import DEFAULT, Embedder, load_embedder
-from wfkernel.store.ranking import BM25, fuse, word_counts, words
+from wfkernel.store.ranking import BY_VECTORS, BY_WORDS, HYBRID, word_counts, words
 from wfkernel.store.read import transaction
 
 if TYPE_CHECKING:
@@ -45,8 +45,6 @@ EMBEDDER_VARIABLE: Final = "WFKERNEL_EMBEDDER"
 Mode = Literal["hybrid", "vectors", "words"]
 MODES: Final[tuple[Mode, ...]] = ("hybrid", "vectors", "words")
 
-DEPTH: Final = 100
-"""How far down each ranking is read before they are merged."""
 INDEXED_AT_ONCE: Final = 1_000
 GATHERED_AT_ONCE: Final = 20_000
 
@@ -55,7 +53,7 @@ GATHERED_AT_ONCE: Final = 20_000
 class Found:
     """A text that was found. Of runs that left the same text behind, the newest.
 
-    `score` orders the results of one search and means nothing beyond: the fused rank, the cosine or BM25, by mode.
+    `score` is between 0 and 1, or a cosine in the mode ``vectors``; it orders the results of one search.
     """
 
     text: str
@@ -124,22 +122,26 @@ class Context:
         if mode not in MODES:
             raise DefinitionError(f"there is no mode '{mode}': {', '.join(MODES)}")
         condition, values = _condition(where, session, run, kind)
-        depth = max(DEPTH, 5 * k)
         self.gather()
-        rankings: list[dict[str, float]] = []
+        parts = []
+        embedder: Embedder | None = None
         if mode != "vectors":
             self._index_words()
-            with self._database.open() as connection:
-                rankings.append(_by_words(connection, text, depth, condition, values))
+            parts.append(BY_WORDS)
+            values["terms"] = words(text)
         if mode != "words":
             embedder = self._index_vectors()
-            asked = _embed(embedder, [text])[0].tolist()
-            with self._database.open() as connection:
-                _check_same(_held(connection), embedder, len(asked))
-                rankings.append(_by_vectors(connection, asked, depth, condition, values))
-        best = fuse(*map(list, rankings)) if mode == "hybrid" else list(rankings[0].items())
+            values["asked"] = _embed(embedder, [text])[0].tolist()
+            parts.append(BY_VECTORS.replace("{dimension}", str(len(values["asked"]))))
+        if mode == "hybrid":
+            parts.append(HYBRID)
         with self._database.open() as connection:
-            return _fetch(connection, best, k, condition, values)
+            if embedder is not None:
+                held = _held(connection)
+                _check_same(held, embedder, len(values["asked"]))
+                if held is None:  # no text was ever embedded
+                    return []
+            return _best(connection, ",".join(parts), _RANKINGS[mode], k, condition, values)
 
     def reindex(self, embedder: str | None = None) -> str:
         """Embed every text anew, with another embedder if one is named. Returns the embedder's name.
@@ -372,53 +374,24 @@ def _check_condition(where: str) -> None:
         raise DefinitionError(f"where={where!r} is more than a condition")
 
 
-def _within(condition: str, name: str) -> str:
-    return f"WHERE {name}.digest IN (SELECT digest FROM main.context WHERE {condition})" if condition else ""
+_RANKINGS: Final[dict[Mode, str]] = {"hybrid": "hybrid", "vectors": "by_vectors", "words": "by_words"}
+# The texts first, for a text may be indexed and gone.
+_BEST: Final = """
+WITH {rankings},
+     texts AS (SELECT * FROM main.context {condition}
+               QUALIFY row_number() OVER (PARTITION BY digest ORDER BY noted_at DESC, id) = 1),
+     best AS (SELECT r.digest, r.score FROM {ranking} r SEMI JOIN texts USING (digest)
+              ORDER BY r.score DESC, r.digest LIMIT $k)
+SELECT t.text, b.score, t.kind, t.run_id, t.step, t.workflow, t.notebook, t.session, t.meta
+FROM best b JOIN texts t USING (digest) ORDER BY b.score DESC, b.digest
+"""
 
 
-def _by_words(
-    connection: duckdb.DuckDBPyConnection, text: str, depth: int, condition: str, values: dict[str, Any]
-) -> dict[str, float]:
-    terms = words(text)
-    if not terms:
-        return {}
-    sql = BM25.replace("{filter}", _within(condition, "h"))
-    return dict(_run(connection, sql, {"terms": terms, "depth": depth, **values}, condition))
-
-
-def _by_vectors(
-    connection: duckdb.DuckDBPyConnection, asked: list[float], depth: int, condition: str, values: dict[str, Any]
-) -> dict[str, float]:
-    if _held(connection) is None:  # no texts yet
-        return {}
-    # Vectors are stored with length one, so their inner product is the cosine.
-    sql = (
-        f"SELECT v.digest, array_inner_product(v.vector, $asked::FLOAT[{len(asked)}]) AS score FROM wf.context_vectors v "
-        f"{_within(condition, 'v')} ORDER BY score DESC, v.digest LIMIT $depth"
-    )
-    return dict(_run(connection, sql, {"asked": asked, "depth": depth, **values}, condition))
-
-
-def _fetch(
-    connection: duckdb.DuckDBPyConnection,
-    best: list[tuple[str, float]],
-    k: int,
-    condition: str,
-    values: dict[str, Any],
+def _best(
+    connection: duckdb.DuckDBPyConnection, rankings: str, ranking: str, k: int, condition: str, values: dict[str, Any]
 ) -> list[Found]:
-    scores = dict(best)
-    sql = (
-        "SELECT digest, text, kind, run_id, step, workflow, notebook, session, meta FROM main.context "
-        f"WHERE list_contains($digests, digest) {f'AND {condition}' if condition else ''} "
-        "QUALIFY row_number() OVER (PARTITION BY digest ORDER BY noted_at DESC, id) = 1"
-    )
-    # Some more than asked for: texts that were removed may still be indexed.
-    rows = _run(connection, sql, {"digests": list(scores), **values}, condition)
-    found = [
-        Found(text, scores[digest], kind, run_id, step, workflow, notebook, session, json.loads(meta))
-        for digest, text, kind, run_id, step, workflow, notebook, session, meta in rows
-    ]
-    return sorted(found, key=lambda one: (-one.score, one.text))[:k]
+    sql = _BEST.format(rankings=rankings, ranking=ranking, condition=f"WHERE {condition}" if condition else "")
+    return [Found(*row[:-1], json.loads(row[-1])) for row in _run(connection, sql, {**values, "k": k}, condition)]
 
 
 def _run(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any], condition: str) -> list[Any]:

@@ -1,61 +1,76 @@
-"""Ranking texts by words, and merging rankings. Pure functions and SQL text; no library, no state.
+"""Ranking texts by words and by meaning: the words of a text, and the SQL that scores.
 
-Words are ranked by BM25 (Robertson and Zaragoza, 2009, "The Probabilistic Relevance Framework: BM25 and Beyond") over an
-inverted table. DuckDB's full-text extension is not used: its index cannot be added to, only be built anew, and it is not
-part of DuckDB's wheel. Rankings are merged by reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009), which
-needs only the places, so scores of different kinds need not be made comparable.
+Words are scored by BM25 (Robertson and Zaragoza, 2009, "The Probabilistic Relevance Framework: BM25 and Beyond") over an
+inverted table, after Porter's English stemmer. DuckDB's full-text extension is not used: its index cannot be added to, only
+be built anew, and it is not part of DuckDB's wheel.
+
+Both scores are merged as a convex combination after each was divided by the highest value it could have: cosine by 1, BM25
+by what a text would get that is made of the asked words alone (Bruch, Gai and Ingber, ACM TOIS 2023, "An Analysis of Fusion
+Functions for Hybrid Retrieval"). Reciprocal rank fusion, the other usual way, looks at places only: it gives the best of a
+bad ranking as much as the best of a good one, and found less (tests/benchmarks/context_recall.py).
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
-__all__ = ["BM25", "fuse", "word_counts", "words"]
+__all__ = ["BY_VECTORS", "BY_WORDS", "HYBRID", "word_counts", "words"]
 
 _TOKEN: Final = re.compile(r"[^\W_]+(?:_[^\W_]+)*")
 _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
-_RRF: Final = 60
-"""The constant of the paper: how little the very first places count above the next ones."""
 
-BM25: Final = """
-WITH asked AS (SELECT DISTINCT unnest($terms) AS term),
-     hits AS (SELECT t.digest, t.term, t.uses FROM wf.context_terms t SEMI JOIN asked USING (term)),
-     spread AS (SELECT term, count(*) AS texts FROM hits GROUP BY term),
-     all_texts AS (SELECT count(*) AS texts, avg(words) AS words FROM wf.context_indexed)
-SELECT h.digest,
-       sum(ln(1 + (a.texts - s.texts + 0.5) / (s.texts + 0.5))
-           * h.uses * 2.2 / (h.uses + 1.2 * (0.25 + 0.75 * i.words / a.words))) AS score
-FROM hits h JOIN spread s USING (term) JOIN wf.context_indexed i USING (digest), all_texts a
-{filter}
-GROUP BY h.digest ORDER BY score DESC, h.digest LIMIT $depth
+BY_WORDS: Final = """
+by_words AS (
+    WITH asked AS (SELECT DISTINCT unnest($terms) AS term),
+         hits AS (SELECT t.* FROM wf.context_terms t SEMI JOIN asked USING (term)),
+         every AS (SELECT count(*) AS texts, avg(words) AS words FROM wf.context_indexed),
+         weights AS (SELECT a.term, ln(1 + (any_value(e.texts) - count(h.digest) + 0.5) / (count(h.digest) + 0.5)) AS weight
+                     FROM asked a LEFT JOIN hits h USING (term), every e GROUP BY a.term)
+    SELECT h.digest,
+           sum(w.weight * h.uses / (h.uses + 1.2 * (0.25 + 0.75 * i.words / e.words)))
+               / (SELECT sum(weight) FROM weights) AS score
+    FROM hits h JOIN weights w USING (term) JOIN wf.context_indexed i USING (digest), every e GROUP BY h.digest)
 """
-"""With the usual k1 = 1.2 and b = 0.75. Parameters: `terms`, `depth`; the place ``{filter}`` for a condition on `h`."""
+"""BM25 with the usual k1 = 1.2 and b = 0.75, divided by its upper bound: from 0 to 1. Parameter: `terms`."""
+
+BY_VECTORS: Final = """
+by_vectors AS (SELECT digest, array_inner_product(vector, $asked::FLOAT[{dimension}]) AS score FROM wf.context_vectors)
+"""
+"""The cosine, for vectors are stored with length one. Parameter: `asked`; the place ``{dimension}``."""
+
+HYBRID: Final = """
+hybrid AS (
+    SELECT digest, 0.6 * coalesce(w.score, 0) + 0.4 * greatest(coalesce(v.score, 0), 0) AS score
+    FROM by_words w FULL JOIN by_vectors v USING (digest))
+"""
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, lower case. A name like ``readCsv`` or ``read_csv`` counts as a whole and in its parts."""
+    """The stems of a text's words. A name like ``readCsv`` or ``read_csv`` counts as a whole and in its parts."""
     found: list[str] = []
     for token in _TOKEN.findall(text):
-        whole = token.lower()
-        found.append(whole)
+        found.append(_stem(token.lower()))
         parts = _PART.findall(token)
         if len(parts) > 1:
-            found += [part.lower() for part in parts]
+            found += [_stem(part.lower()) for part in parts]
     return found
 
 
 def word_counts(text: str) -> Counter[str]:
-    """How often each word occurs."""
+    """How often each stem occurs."""
     return Counter(words(text))
 
 
-def fuse(*rankings: Sequence[str]) -> list[tuple[str, float]]:
-    """Merge rankings (each best first) by reciprocal rank fusion; best first, with the fused score."""
-    scores: dict[str, float] = {}
-    for ranking in rankings:
-        for place, item in enumerate(ranking, 1):
-            scores[item] = scores.get(item, 0.0) + 1 / (_RRF + place)
-    return sorted(scores.items(), key=lambda entry: (-entry[1], entry[0]))
+@lru_cache(maxsize=50_000)
+def _stem(word: str) -> str:
+    return str(_stemmer().stemWord(word))
+
+
+@lru_cache(maxsize=1)
+def _stemmer() -> Any:
+    import snowballstemmer
+
+    return snowballstemmer.stemmer("english")

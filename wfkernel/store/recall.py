@@ -58,8 +58,7 @@ def search(
 ) -> list[Found]:
     """The texts that fit `text` best: docs, inputs, outputs and errors of steps, remembered texts, notebook prose.
 
-    Ranked by meaning (cosine of embeddings) and by words (BM25), merged by reciprocal rank fusion (Cormack, Clarke and
-    Buettcher 2009).
+    Ranked by meaning (cosine of embeddings) and by words (BM25); how both are merged: `wfkernel.store.ranking`.
 
     Args:
         text: what to look for, in your own words.
