@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from wfkernel.engine.context import progress, suspend, track, write
+    from wfkernel.engine.durable import workflow
+    from wfkernel.engine.failures import PermanentError, Tripwire
+    from wfkernel.engine.hooks import Cancel, Continue, Hooks, Modify, Replace, Retry, Skip
+    from wfkernel.engine.limits import Limits
+    from wfkernel.engine.result import RunInfo, RunResult, StepResult
+    from wfkernel.engine.run import Run
+    from wfkernel.engine.sessions import Session
     from wfkernel.engine.state import RunState, StepState, fold
+    from wfkernel.engine.wake import wake
+    from wfkernel.engine.workflow import Workflow
     from wfkernel.errors import (
         AnswerInvalid,
         DefinitionError,
@@ -31,34 +40,79 @@ if TYPE_CHECKING:
         ValueUnreadable,
         WorkflowError,
     )
+    from wfkernel.plan.builder import clone_step
+    from wfkernel.plan.step import step
     from wfkernel.store.recall import remember, search
     from wfkernel.store.store import Store, open_store
+    from wfkernel.workers.base import CancelSignal, cancel_signal, register_worker
+    from wfkernel.workers.died import RestartPolicy, WorkerDied
 
 __version__ = "0.1.0"
 
-# Public names and where they live, imported on first use: `import wfkernel` must cost next to nothing.
-_PUBLIC = {
-    "progress": "engine.context", "suspend": "engine.context", "track": "engine.context", "write": "engine.context",
-    "RunState": "engine.state", "StepState": "engine.state", "fold": "engine.state",
-    "Store": "store.store", "open_store": "store.store",
-    "remember": "store.recall", "search": "store.recall",
-    **dict.fromkeys(
-        ["AnswerInvalid", "DefinitionError", "EmbedderError", "ResumeAlreadyClaimed", "RunNotFound", "RunNotSuspended", "RunSuspended",
-         "StepWaiting", "StoreCorrupt", "StoreError", "StoreLocked", "StoreTooNew", "ValueNotTrusted",
-         "ValueUnreadable", "WorkflowError"],
-        "errors",
-    ),
-}  # fmt: skip
+# Public names by the module they live in, imported on first use: `import wfkernel` must cost next to nothing.
+_MODULES = {
+    "engine.context": ["progress", "suspend", "track", "write"],
+    "engine.durable": ["workflow"],
+    "engine.failures": ["PermanentError", "Tripwire"],
+    "engine.hooks": ["Cancel", "Continue", "Hooks", "Modify", "Replace", "Retry", "Skip"],
+    "engine.limits": ["Limits"],
+    "engine.result": ["RunInfo", "RunResult", "StepResult"],
+    "engine.run": ["Run"],
+    "engine.sessions": ["Session"],
+    "engine.state": ["RunState", "StepState", "fold"],
+    "engine.wake": ["wake"],
+    "engine.workflow": ["Workflow"],
+    "errors": [
+        "AnswerInvalid",
+        "DefinitionError",
+        "EmbedderError",
+        "ResumeAlreadyClaimed",
+        "RunNotFound",
+        "RunNotSuspended",
+        "RunSuspended",
+        "StepWaiting",
+        "StoreCorrupt",
+        "StoreError",
+        "StoreLocked",
+        "StoreTooNew",
+        "ValueNotTrusted",
+        "ValueUnreadable",
+        "WorkflowError",
+    ],
+    "plan.builder": ["clone_step"],
+    "plan.step": ["step"],
+    "store.recall": ["remember", "search"],
+    "store.store": ["Store", "open_store"],
+    "workers.base": ["CancelSignal", "cancel_signal", "register_worker"],
+    "workers.died": ["RestartPolicy", "WorkerDied"],
+}
+_PUBLIC = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "AnswerInvalid",
+    "Cancel",
+    "CancelSignal",
+    "Continue",
     "DefinitionError",
     "EmbedderError",
+    "Hooks",
+    "Limits",
+    "Modify",
+    "PermanentError",
+    "Replace",
+    "RestartPolicy",
     "ResumeAlreadyClaimed",
+    "Retry",
+    "Run",
+    "RunInfo",
     "RunNotFound",
     "RunNotSuspended",
+    "RunResult",
     "RunState",
     "RunSuspended",
+    "Session",
+    "Skip",
+    "StepResult",
     "StepState",
     "StepWaiting",
     "Store",
@@ -66,17 +120,26 @@ __all__ = [
     "StoreError",
     "StoreLocked",
     "StoreTooNew",
+    "Tripwire",
     "ValueNotTrusted",
     "ValueUnreadable",
+    "WorkerDied",
+    "Workflow",
     "WorkflowError",
     "__version__",
+    "cancel_signal",
+    "clone_step",
     "fold",
     "open_store",
     "progress",
+    "register_worker",
     "remember",
     "search",
+    "step",
     "suspend",
     "track",
+    "wake",
+    "workflow",
     "write",
 ]
 

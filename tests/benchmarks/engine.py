@@ -155,13 +155,12 @@ async def memory() -> None:
 
 
 async def stored() -> None:
-    from tests.engine.conftest import StoreCodec
     from wfkernel.store.store import Store
 
     for durability in ("fsync", "write", "exit"):
         with tempfile.TemporaryDirectory() as folder:
             store = Store(Path(folder) / "store.duckdb")
-            flow = chain(300, None, store=store, codec=StoreCodec(store), durability=durability)
+            flow = chain(300, None, store=store, durability=durability)
             seconds = await median(lambda flow=flow: flow.create_run().start(1))  # type: ignore[misc]
             row(f"300 sequential steps in a store, durability {durability}", f"{seconds / 300 * 1e6:.0f} us/step", "")
             store.close()

@@ -6,12 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-import pytest
-
 from wfkernel.engine.events import Event
 from wfkernel.engine.run import Run
-from wfkernel.store.codecs import decode_value, encode_value
-from wfkernel.store.store import Store
 
 # Events the engine writes besides the ones that tell the story of the steps.
 _ASIDE = {"parallel.joined", "branch.selected", "step.iteration"}
@@ -20,19 +16,6 @@ _ASIDE = {"parallel.joined", "branch.selected", "step.iteration"}
 def go(work: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end."""
     return asyncio.run(work)
-
-
-class StoreCodec:
-    """The store's codecs as the engine's."""
-
-    def __init__(self, store: Store) -> None:
-        self.store = store
-
-    def encode(self, value: Any, *, durable: bool) -> dict[str, Any]:
-        return dict(encode_value(value, self.store.blobs, durable=durable))
-
-    def decode(self, record: dict[str, Any]) -> Any:
-        return decode_value(record, self.store.blobs)
 
 
 def story(run: Run) -> list[str]:
@@ -58,8 +41,3 @@ def story(run: Run) -> list[str]:
 
     run.watch(note)
     return told
-
-
-@pytest.fixture
-def codec(store: Store) -> StoreCodec:
-    return StoreCodec(store)

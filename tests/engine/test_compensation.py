@@ -134,9 +134,9 @@ def test_killed_while_undoing_the_rest_is_undone_on_restart(tmp_path: Path, kind
             raise ValueError("no")
 
         if sys.argv[2] == "plan":
-            flow = Workflow("w", store=store, codec=codec).then(a).then(b).then(c).then(fail).commit()
+            flow = Workflow("w", store=store).then(a).then(b).then(c).then(fail).commit()
         else:
-            @workflow(store=store, codec=codec)
+            @workflow(store=store)
             async def flow(ctx):
                 for each in (a, b, c, fail):
                     await ctx.step(each, 1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import StoreCodec, go
+from tests.engine.conftest import go
 from wfkernel.engine.failures import RunActive, RunNotActive
 from wfkernel.engine.wake import wake
 from wfkernel.engine.workflow import Workflow
@@ -24,7 +24,6 @@ from wfkernel.store.store import Store
 FLOW = """
     import asyncio, json, os, sys, time
     from pathlib import Path
-    from tests.engine.conftest import StoreCodec
     from wfkernel.engine.workflow import Workflow
     from wfkernel.engine.durable import workflow
     from wfkernel.errors import WorkflowError
@@ -32,7 +31,6 @@ FLOW = """
     from wfkernel.store.store import Store
 
     store = Store(sys.argv[1])
-    codec = StoreCodec(store)
     log = Path(sys.argv[1]).parent / "log"
 
     def note(text):
@@ -104,7 +102,7 @@ CRASHING = """
         return x + 1
 
     inner = Workflow("inner").then(first).then(second).commit()
-    flow = (Workflow("w", store=store, codec=codec).then(first).then(inner)
+    flow = (Workflow("w", store=store).then(first).then(inner)
             .map(lambda x: [1, 2, 3]).foreach(item).map(lambda items: 0).do_while(count, lambda x: x < 3).commit())
     run = flow.create_run("r")
     act = run.start(1) if run.status == "pending" else run.restart()
@@ -140,7 +138,7 @@ def test_a_durable_function_executes_no_finished_step_again(elsewhere: Elsewhere
             note("last"); die_once("last")
             return x
 
-        @workflow(store=store, codec=codec)
+        @workflow(store=store)
         async def flow(ctx, x: int):
             a = await ctx.step(first, x)
             b = await ctx.gather(ctx.step(first, a), ctx.step(first, 7))
@@ -169,7 +167,7 @@ def test_of_two_processes_that_resume_a_run_exactly_one_wins(elsewhere: Elsewher
             note(f"after-{x}")
             return x
 
-        flow = Workflow("w", store=store, codec=codec).then(ask).then(after).commit()
+        flow = Workflow("w", store=store).then(ask).then(after).commit()
         run = flow.create_run("r")
         if sys.argv[2] == "start":
             print(asyncio.run(run.start(1)).status)
@@ -203,7 +201,7 @@ def test_a_suspended_run_is_resumed_in_another_process_with_all_its_values(elsew
             ctx.set_state({"seen": {1, 2}})
             return [x, ctx.suspend(message="well?", payload={"x": 1})]
 
-        flow = Workflow("w", store=store, codec=codec).then(first).then(ask).commit()
+        flow = Workflow("w", store=store).then(first).then(ask).commit()
         asyncio.run(flow.create_run("r", resource="me").start(1))
         store.close()
     """)
@@ -216,7 +214,7 @@ def test_a_suspended_run_is_resumed_in_another_process_with_all_its_values(elsew
         return [x, ctx.suspend(), ctx.state]
 
     told = []
-    flow = Workflow("w", store=store, codec=StoreCodec(store), on_finish=told.append).then(first).then(ask).commit()
+    flow = Workflow("w", store=store, on_finish=told.append).then(first).then(ask).commit()
     run = flow.create_run("r")
     assert run.result().suspended == [["ask"]]
     assert run.result().suspend_payload == {"ask": {"x": 1}}
@@ -230,7 +228,7 @@ def test_a_run_is_taken_up_only_when_its_process_is_gone(elsewhere: Elsewhere, s
             print("in", flush=True)
             await asyncio.sleep(60)
 
-        asyncio.run(Workflow("w", store=store, codec=codec).then(slow).commit().create_run("r").start(1))
+        asyncio.run(Workflow("w", store=store).then(slow).commit().create_run("r").start(1))
     """)
     assert process.stdout is not None
     assert process.stdout.readline() == "in\n"
@@ -238,7 +236,7 @@ def test_a_run_is_taken_up_only_when_its_process_is_gone(elsewhere: Elsewhere, s
     async def slow(x: Any) -> str:
         return "done here"
 
-    run = Workflow("w", store=store, codec=StoreCodec(store)).then(slow).commit().create_run("r")
+    run = Workflow("w", store=store).then(slow).commit().create_run("r")
     with pytest.raises(RunActive, match="is being executed by"):
         go(run.restart())
     with pytest.raises(RunActive, match="cancel it there"):
@@ -252,7 +250,7 @@ def test_a_run_is_taken_up_only_when_its_process_is_gone(elsewhere: Elsewhere, s
 
 def test_a_sleep_interrupted_by_a_crash_sleeps_only_what_is_left(elsewhere: Elsewhere) -> None:
     script = """
-        flow = Workflow("w", store=store, codec=codec).then(first).sleep(1.5).then(first).commit()
+        flow = Workflow("w", store=store).then(first).sleep(1.5).then(first).commit()
         run = flow.create_run("r")
         began = time.time()
         if run.status == "pending":
@@ -277,11 +275,11 @@ def test_a_sleep_interrupted_by_a_crash_sleeps_only_what_is_left(elsewhere: Else
     assert elsewhere.log == ["first(1)", "first(2)"]
 
 
-def test_a_parked_sleep_ends_the_process_and_wake_takes_the_run_up(store: Store, codec: StoreCodec) -> None:
+def test_a_parked_sleep_ends_the_process_and_wake_takes_the_run_up(store: Store) -> None:
     async def work(x: int) -> int:
         return x + 1
 
-    flow = Workflow("w", store=store, codec=codec, park=0.05).then(work).sleep(0.3).then(work).commit()
+    flow = Workflow("w", store=store, park=0.05).then(work).sleep(0.3).then(work).commit()
     asleep = go(flow.create_run("r").start(1))
     assert asleep.status == "waiting"
     assert asleep.wake_at is not None
@@ -293,11 +291,11 @@ def test_a_parked_sleep_ends_the_process_and_wake_takes_the_run_up(store: Store,
     assert go(wake(store, [flow])) == []
 
 
-def test_a_suspended_run_can_be_canceled_and_then_not_resumed(store: Store, codec: StoreCodec) -> None:
+def test_a_suspended_run_can_be_canceled_and_then_not_resumed(store: Store) -> None:
     async def ask(x: Any, ctx: Any) -> Any:
         return ctx.suspend()
 
-    flow = Workflow("w", store=store, codec=codec).then(ask).commit()
+    flow = Workflow("w", store=store).then(ask).commit()
     run = flow.create_run("r")
     go(run.start(1))
     go(flow.create_run("r").cancel("no longer needed"))
@@ -309,27 +307,27 @@ def test_a_suspended_run_can_be_canceled_and_then_not_resumed(store: Store, code
 
 
 @pytest.mark.parametrize("durability", ["fsync", "write", "exit"])
-def test_every_durability_keeps_a_suspended_run(store: Store, codec: StoreCodec, durability: Any) -> None:
+def test_every_durability_keeps_a_suspended_run(store: Store, durability: Any) -> None:
     async def ask(x: Any, ctx: Any) -> Any:
         return ctx.suspend()
 
-    flow = Workflow("w", store=store, codec=codec, durability=durability).then(ask).commit()
+    flow = Workflow("w", store=store, durability=durability).then(ask).commit()
     go(flow.create_run("r").start(1))
     assert go(flow.create_run("r").resume("y")).result == "y"
     assert [event.seq for event in store.events("r")] == list(range(1, len(store.events("r")) + 1))
 
 
-def test_the_stored_fold_is_the_state_of_the_live_run(store: Store, codec: StoreCodec) -> None:
+def test_the_stored_fold_is_the_state_of_the_live_run(store: Store) -> None:
     async def work(x: Any, ctx: Any) -> Any:
         ctx.set_state({"k": x})
         return {"x": x}
 
-    run = Workflow("w", store=store, codec=codec).foreach(work).commit().create_run("r")
+    run = Workflow("w", store=store).foreach(work).commit().create_run("r")
     live = go(run.start([1, 2]))
-    assert Workflow("w", store=store, codec=codec).foreach(work).commit().create_run("r").result() == live
+    assert Workflow("w", store=store).foreach(work).commit().create_run("r").result() == live
 
 
-def test_a_step_whose_value_cannot_be_saved_runs_again_in_another_life(store: Store, codec: StoreCodec) -> None:
+def test_a_step_whose_value_cannot_be_saved_runs_again_in_another_life(store: Store) -> None:
     made = []
 
     async def make(x: Any) -> Any:
@@ -340,7 +338,7 @@ def test_a_step_whose_value_cannot_be_saved_runs_again_in_another_life(store: St
         ctx.suspend()
         return list(numbers)
 
-    flow = Workflow("w", store=store, codec=codec).then(make).then(ask).commit()
+    flow = Workflow("w", store=store).then(make).then(ask).commit()
     stored = go(flow.create_run("r").start(1))
     assert stored.status == "suspended"
     assert "was not saved" in str(flow.create_run("r").result().steps["make"].output)
@@ -348,7 +346,7 @@ def test_a_step_whose_value_cannot_be_saved_runs_again_in_another_life(store: St
     assert made == [1, 1]
 
 
-def test_a_step_edited_since_it_ran_is_named_and_its_result_counts(store: Store, codec: StoreCodec) -> None:
+def test_a_step_edited_since_it_ran_is_named_and_its_result_counts(store: Store) -> None:
     async def ask(x: Any, ctx: Any) -> Any:
         return [x, ctx.suspend()]
 
@@ -360,8 +358,8 @@ def test_a_step_edited_since_it_ran_is_named_and_its_result_counts(store: Store,
     async def new(x: int) -> int:
         return x + 1000
 
-    go(Workflow("w", store=store, codec=codec).then(old).then(ask).commit().create_run("r").start(1))
-    run = Workflow("w", store=store, codec=codec).then(new).then(ask).commit().create_run("r")
+    go(Workflow("w", store=store).then(old).then(ask).commit().create_run("r").start(1))
+    run = Workflow("w", store=store).then(new).then(ask).commit().create_run("r")
     drift = []
     run.watch(lambda e: drift.append(e.payload) if e.type == "run.drift" else None)
     assert go(run.resume("y")).result == [2, "y"]
@@ -376,7 +374,7 @@ def test_a_durable_function_can_be_pinned_to_the_code_it_was_started_with(elsewh
         async def last(x: int) -> str:
             return "VERSION" + str(x)
 
-        @workflow(store=store, codec=codec, on_drift="pin")
+        @workflow(store=store, on_drift="pin")
         async def flow(ctx, x: int):
             a = await ctx.step(first, x)
             answer = await ctx.suspend()

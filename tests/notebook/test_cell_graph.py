@@ -53,7 +53,9 @@ def test_a_composition_runs_what_it_names_in_its_order(kernel, tmp_path):
     assert shown.status == "ok", shown.text
     assert "flowchart LR" in shown.text
     assert k.run("%workflow run both").status == "ok"
-    statuses = k.value("__import__('wfkernel').open_store().query(\"SELECT step, status FROM steps WHERE run_id = (SELECT run_id FROM runs ORDER BY started_at DESC LIMIT 1)\")[1]")
+    statuses = k.value(
+        "__import__('wfkernel').open_store().query(\"SELECT step, status FROM steps WHERE run_id = (SELECT run_id FROM runs ORDER BY started_at DESC LIMIT 1)\")[1]"
+    )
     assert eval(statuses) == [("a", "success"), ("b", "success"), ("c", "pending")]
 
 

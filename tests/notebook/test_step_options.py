@@ -83,7 +83,9 @@ class TestForeach:
     def test_items_run_at_the_same_time(self, kernel):
         k = kernel()
         k.run("import threading\nbarrier = threading.Barrier(3, timeout=20)")
-        result = k.run("%%step together --foreach n in [1, 2, 3] --concurrency 3 --in barrier\nbarrier.wait()\ndone = n")
+        result = k.run(
+            "%%step together --foreach n in [1, 2, 3] --concurrency 3 --in barrier\nbarrier.wait()\ndone = n"
+        )
         assert result.status == "ok", result.text
         assert k.value("done") == "[1, 2, 3]"
 
@@ -93,7 +95,9 @@ class TestWorker:
     def test_the_body_runs_there_and_its_names_come_back(self, kernel, worker):
         k = kernel()
         k.run("import os\nbase = 40\ndef add(a, b):\n    return a + b")
-        result = k.run(f"%%step far --worker {worker}\nvalue = add(base, 2)\nwhere = os.getpid()\nprint('printed')\nvalue")
+        result = k.run(
+            f"%%step far --worker {worker}\nvalue = add(base, 2)\nwhere = os.getpid()\nprint('printed')\nvalue"
+        )
         assert result.status == "ok", result.text
         assert k.value("value") == "42"
         assert (k.value("where == os.getpid()") == "True") == (worker != "processes")
@@ -107,7 +111,10 @@ class TestWorker:
         assert result.error[0] == "RunSuspended"
         assert "from afar" in result.text
         k.run("%workflow resume --data 3")
-        assert k.run("%%step ask --worker processes\nwrite('from afar')\nanswer = suspend(message='how many?')").status == "ok"
+        assert (
+            k.run("%%step ask --worker processes\nwrite('from afar')\nanswer = suspend(message='how many?')").status
+            == "ok"
+        )
         assert k.value("answer") == "3"
 
     def test_a_process_that_dies_is_told_apart_from_an_exception(self, kernel):

@@ -613,7 +613,7 @@ class Run:
         special = {"E": Failure, "A": Failure, "suppress": contextlib.suppress}
         self.before = {name: special.get(name, self.stand_in) for name in self.given}
         harmless = {"__import__": self.stand_in.itself, "open": self.stand_in, "print": self.stand_in.itself}
-        self.space = {name: self.stand_in for name in ALWAYS_THERE}
+        self.space = dict.fromkeys(ALWAYS_THERE, self.stand_in)
         self.space |= {"__name__": "body", "__builtins__": vars(builtins) | harmless, **self.before}
         self.there = set(self.space) - set(self.given) | {"__annotations__", "__annotate__", "__conditional_annotations__"}
         code = compile(self.body, "<body>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)

@@ -84,6 +84,10 @@ class Options:
     on_finish: Callback | None = None
     on_error: Callback | None = None
 
+    def __post_init__(self) -> None:
+        if self.codec is None and isinstance(self.store, Codec):  # a store that knows how to keep values
+            self.codec = self.store
+
 
 class Program(Protocol):
     """What a run executes: a plan, or a durable function."""

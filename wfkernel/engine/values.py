@@ -7,7 +7,7 @@ stored events holds the records, and `reveal` opens one when somebody needs it.
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, runtime_checkable
 
 from wfkernel.engine import events as ev
 
@@ -37,6 +37,7 @@ _JSON_FIELDS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
+@runtime_checkable
 class Codec(Protocol):
     """Turns a value into a JSON-safe record and back."""
 

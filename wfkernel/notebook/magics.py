@@ -99,7 +99,7 @@ class WorkflowMagics(Magics):
             case _:
                 self._show(getattr(arguments, "run", None))
 
-    @cell_magic("workflow")
+    @cell_magic("workflow")  # type: ignore[arg-type]
     def compose(self, line: str, cell: str) -> None:
         """Compose steps of this notebook: ``%%workflow NAME``, then an expression in the builder's words.
 

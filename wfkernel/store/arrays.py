@@ -23,7 +23,9 @@ _HEADER_LIMIT: Final = 1 << 16
 def is_array(value: Any) -> bool:
     """Whether this is an array that a ``.npy`` file holds exactly."""
     numpy = sys.modules.get("numpy")
-    return numpy is not None and type(value) is numpy.ndarray and _is_plain(value.dtype)
+    # Another thread may be just importing numpy: then the module is there and the class is not yet.
+    array = getattr(numpy, "ndarray", None)
+    return array is not None and type(value) is array and _is_plain(value.dtype)
 
 
 def _is_plain(dtype: Any) -> bool:

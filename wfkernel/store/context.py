@@ -380,7 +380,7 @@ _BEST: Final = """
 WITH {rankings},
      texts AS (SELECT * FROM main.context {condition}
                QUALIFY row_number() OVER (PARTITION BY digest ORDER BY noted_at DESC, id) = 1),
-     best AS (SELECT r.digest, r.score FROM {ranking} r SEMI JOIN texts USING (digest)
+     best AS (SELECT r.digest, r.score FROM {ranking} r SEMI JOIN texts USING (digest) WHERE r.score > 0
               ORDER BY r.score DESC, r.digest LIMIT $k)
 SELECT t.text, b.score, t.kind, t.run_id, t.step, t.workflow, t.notebook, t.session, t.meta
 FROM best b JOIN texts t USING (digest) ORDER BY b.score DESC, b.digest

@@ -57,6 +57,13 @@ ALTER TABLE wf.events_2 RENAME TO events;
 ALTER TABLE wf.runs ADD COLUMN head UBIGINT;
 UPDATE wf.runs SET head = digest FROM digests WHERE digests.run_id = runs.run_id AND digests.seq = runs.last_seq;
 DROP TABLE digests;
+CREATE TABLE wf.steps_2 (
+    run_id VARCHAR NOT NULL, path VARCHAR NOT NULL, status VARCHAR, attempt INTEGER, executions BIGINT, restored BOOLEAN,
+    started DOUBLE, ended DOUBLE, duration DOUBLE, error JSON, message VARCHAR, position INTEGER
+);
+INSERT INTO wf.steps_2 FROM wf.steps;
+DROP TABLE wf.steps;
+ALTER TABLE wf.steps_2 RENAME TO steps;
 CREATE TABLE wf.checkpoints (
     checkpoint_id VARCHAR PRIMARY KEY, run_id VARCHAR NOT NULL, seq BIGINT NOT NULL, label VARCHAR NOT NULL,
     made_by VARCHAR NOT NULL, created DOUBLE NOT NULL, state VARCHAR NOT NULL, checksum VARCHAR NOT NULL

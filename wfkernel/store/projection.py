@@ -81,15 +81,15 @@ _INSIDE: Final = (
 )
 
 _STEPS: Final = f"""
-INSERT OR REPLACE INTO wf.steps (run_id, path, status, attempt, executions, restored, started, ended, duration, error,
-                                 message, position)
-SELECT run_id, path, coalesce(t.status, o.status, 'pending'), coalesce(t.attempt, o.attempt),
-       coalesce(o.executions, 0) + coalesce(t.executions, 0), coalesce(t.restored, o.restored),
-       coalesce(t.started, o.started),
-       CASE WHEN t.ended IS NULL THEN o.ended ELSE t.ended.at END,
-       CASE WHEN t.ended IS NULL THEN o.duration ELSE t.ended.duration END,
-       CASE WHEN t.ended IS NULL THEN o.error ELSE t.ended.error END,
-       CASE WHEN t.asked IS NULL THEN o.message ELSE t.asked.message END, coalesce(p.position, o.position)
+CREATE OR REPLACE TEMP TABLE new_steps AS
+SELECT run_id, path, coalesce(t.status, o.status, 'pending') AS status, coalesce(t.attempt, o.attempt) AS attempt,
+       coalesce(o.executions, 0) + coalesce(t.executions, 0) AS executions, coalesce(t.restored, o.restored) AS restored,
+       coalesce(t.started, o.started) AS started,
+       CASE WHEN t.ended IS NULL THEN o.ended ELSE t.ended.at END AS ended,
+       CASE WHEN t.ended IS NULL THEN o.duration ELSE t.ended.duration END AS duration,
+       CASE WHEN t.ended IS NULL THEN o.error ELSE t.ended.error END AS error,
+       CASE WHEN t.asked IS NULL THEN o.message ELSE t.asked.message END AS message,
+       coalesce(p.position, o.position) AS position, o.run_id IS NOT NULL AS known
 FROM (
     SELECT run_id, path, count(*) FILTER (type = '{ev.STEP_START}') AS executions,
            arg_max(CASE type WHEN '{ev.STEP_RESULT}' THEN payload->>'status' WHEN '{ev.STEP_START}' THEN 'running'
@@ -115,7 +115,10 @@ FULL JOIN (
         SELECT run_id, seq, unnest(paths) AS path, unnest(range(len(paths))) AS position FROM (
             SELECT run_id, seq, payload->>'$.steps[*].path' AS paths FROM batch WHERE type = '{ev.STEP_PLANNED}'))
     GROUP BY run_id, path) p USING (run_id, path)
-LEFT JOIN wf.steps o USING (run_id, path)
+LEFT JOIN wf.steps o USING (run_id, path);
+-- Without a primary key, whose index would take more room than the rows and most of the time of a batch.
+DELETE FROM wf.steps s USING new_steps n WHERE n.known AND s.run_id = n.run_id AND s.path = n.path;
+INSERT INTO wf.steps BY NAME SELECT * EXCLUDE known FROM new_steps ORDER BY run_id
 """
 
 _VALUES: Final = f"""

@@ -24,6 +24,7 @@ from wfkernel.engine.state import RunState
 from wfkernel.errors import RunNotFound, StoreError
 from wfkernel.store.blobs import BlobDir
 from wfkernel.store.checkpoints import Checkpoint, Checkpoints, load_state
+from wfkernel.store.codecs import decode_value, encode_value
 from wfkernel.store.context import Context
 from wfkernel.store.database import Database
 from wfkernel.store.journal import Journal
@@ -88,6 +89,14 @@ class Store:
         except OSError as error:
             raise StoreError(f"cannot write to the store {self.path}: {error.strerror or error}") from error
         self.database.notify()
+
+    def encode(self, value: Any, *, durable: bool) -> dict[str, Any]:
+        """A value as a JSON-safe record; what is large lies in a file beside the database."""
+        return dict(encode_value(value, self.blobs, durable=durable))
+
+    def decode(self, record: dict[str, Any]) -> Any:
+        """The value behind a record. Raises `ValueUnreadable` or `ValueNotTrusted`."""
+        return decode_value(record, self.blobs)
 
     def is_alive(self, owner: str) -> bool:
         """Whether the process that writes a run is still there."""

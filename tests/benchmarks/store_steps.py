@@ -1,0 +1,187 @@
+"""What durability costs: a step, many runs at once, going on after a restart, and looking things up in a large store.
+
+    python tests/benchmarks/store_steps.py [seq] [many] [resume] [history]
+
+Every cell runs in a fresh process with a fresh store. A step is two events, its start and its durable result. `script` is
+`ScriptRun`, what a notebook's steps are written with; `function` is a durable function with 1,000 `ctx.step` calls,
+everything the engine does included. Beside them: what one append with fdatasync takes on this disk at this moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CELLS = ("seq", "many", "resume", "history")
+MODES = ("fsync", "write", "exit")
+STEPS = 1_000
+REPEATS = 5
+
+
+def new_store(folder: str) -> Any:
+    from wfkernel.store.store import Store
+
+    return Store(Path(folder) / "store.duckdb")
+
+
+def new_script(store: Any, run_id: str, durability: Any) -> Any:
+    from wfkernel.engine.script import ScriptRun
+    from wfkernel.engine.state import RunState
+
+    run = ScriptRun(store, RunState(run_id), durability=durability)
+    start = {"status": "running", "workflow": "bench", "mode": "headless", "owner": store.owner}
+    run.emit("run.start", start, durable=True)
+    return run
+
+
+def step_through(run: Any, first: int, count: int) -> None:
+    """`count` steps that do nothing and return their number."""
+    for n in range(first, first + count):
+        step = run.begin(f"s{n}", "py3.11:0123456789abcdef", {}, (), ("n",))
+        step.start()
+        output = {"name": "n", "type": "int", "codec": "json", "size": len(str(n)), "data": n, "digest": f"json:{n}"}
+        step.succeed([output], 0.0)
+
+
+def medians(measure: Callable[[int], float]) -> float:
+    return statistics.median(measure(n) for n in range(REPEATS))
+
+
+def timed(action: Callable[[], Any]) -> float:
+    begun = time.perf_counter()
+    action()
+    return time.perf_counter() - begun
+
+
+def raw_append(folder: str) -> float:
+    """Milliseconds for one append of a step's bytes with fdatasync."""
+    fd = os.open(f"{folder}/raw", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def append() -> None:
+        os.write(fd, b"x" * 300)
+        getattr(os, "fdatasync", os.fsync)(fd)
+
+    taken = [timed(append) * 1e3 for _ in range(300)]
+    os.close(fd)
+    return statistics.median(taken)
+
+
+def functions(store: Any, durability: Any) -> Any:
+    from wfkernel.engine.durable import workflow
+    from wfkernel.plan.step import step
+
+    @step
+    def nothing(n: int) -> int:
+        return n
+
+    @workflow(store=store, durability=durability)
+    async def sequence(ctx: Any, count: int) -> int:
+        for n in range(count):
+            await ctx.step(nothing, n)
+        return count
+
+    return sequence
+
+
+def seq(folder: str, mode: str) -> None:
+    before = raw_append(folder)
+    store = new_store(folder)
+    script = medians(lambda n: timed(lambda: step_through(new_script(store, f"r{n}", mode), 0, STEPS)))
+    sequence = functions(store, mode)
+    function = medians(lambda n: timed(lambda: sequence.run(STEPS)))
+    store.close()
+    print(
+        f"1,000 sequential steps, {mode:5}: script {script:.3f} ms a step, function {function:.3f} ms a step"
+        f"   (raw append + fdatasync: {before:.3f} before, {raw_append(folder):.3f} after)"
+    )
+
+
+def many(folder: str, mode: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    store = new_store(folder)
+
+    def scripts(repeat: int) -> float:
+        runs = [new_script(store, f"{repeat}-{n}", mode) for n in range(100)]
+        with ThreadPoolExecutor(32) as pool:
+            return timed(lambda: list(pool.map(lambda run: step_through(run, 0, 10), runs)))
+
+    script = medians(scripts)
+    sequence = functions(store, mode)
+
+    async def together() -> None:
+        await asyncio.gather(*(sequence.create_run().start(10) for _ in range(100)))
+
+    function = medians(lambda n: timed(lambda: asyncio.run(together())))
+    store.close()
+    print(
+        f"100 runs x 10 steps, {mode:5}: script in 32 threads {1_000 / script:,.0f} steps/s, "
+        f"function on one loop {1_000 / function:,.0f} steps/s"
+    )
+
+
+def resume(folder: str, mode: str) -> None:
+    """Kill a process after 500 of 1,000 steps; time from spawning the next one to its end."""
+    code = (
+        "import os, sys, time; from tests.benchmarks.store_steps import *\n"
+        "store = new_store(sys.argv[1]); first = sys.argv[2] == '0'\n"
+        "run = new_script(store, 'r', 'write') if first else None\n"
+        "if first: step_through(run, 0, 500); os.kill(os.getpid(), 9)\n"
+        "from wfkernel.engine.script import ScriptRun\n"
+        "state = store.claim('r', lambda state: [('run.attach', '', {})])\n"
+        "run = ScriptRun(store, state)\n"
+        "assert all(run.decide(f's{n}', 'py3.11:0123456789abcdef', {}) == 'restore' for n in range(500))\n"
+        "step_through(run, 500, 1); run.finish('success'); store.close()"
+    )
+    taken = []
+    for n in range(REPEATS):
+        command = [sys.executable, "-c", code, f"{folder}/{n}"]
+        subprocess.run([*command, "0"], check=False)
+        taken.append(timed(lambda command=command: subprocess.run([*command, "1"], check=True)))
+    print(f"a killed run of 500 steps: {statistics.median(taken):.2f} s from spawning its next process to the end of that")
+
+
+def history(folder: str, mode: str) -> None:
+    store = new_store(folder)
+    building = timed(lambda: [step_through(new_script(store, f"run{n:04}", "write"), 0, 100) for n in range(1_000)])
+    folding = timed(store.runs)
+    listing = statistics.median(timed(lambda: store.runs(limit=100)) for _ in range(20)) * 1e3
+    steps = "SELECT step, status, executions FROM steps WHERE run_id = 'run0500'"
+    reading = statistics.median(timed(lambda: store.query(steps)) for _ in range(20)) * 1e3
+    loading = statistics.median(timed(lambda: store.load("run0500")) for _ in range(20)) * 1e3
+    point = statistics.median(timed(lambda: store.checkpoint("run0500")) for _ in range(20)) * 1e3
+    with store.database.open() as connection:
+        connection.execute("CHECKPOINT")
+    checked = timed(lambda: __import__("wfkernel.store.fsck", fromlist=["check"]).check(store))
+    store.close()
+    size = (Path(folder) / "store.duckdb").stat().st_size
+    print(
+        f"100,000 steps in 1,000 runs: written in {building:.1f} s, the rest folded in {folding:.2f} s; newest 100 runs "
+        f"{listing:.1f} ms, steps of one run {reading:.1f} ms, its state {loading:.1f} ms, a checkpoint {point:.1f} ms, "
+        f"fsck {checked:.2f} s, {size / 100_000:.0f} bytes on disk a step"
+    )
+
+
+def main(cells: list[str]) -> None:
+    for cell in cells or CELLS:
+        for mode in MODES if cell in ("seq", "many") else ("",):
+            with tempfile.TemporaryDirectory() as folder:
+                subprocess.run([sys.executable, __file__, "--cell", cell, mode, folder], check=True)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    os.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+    if sys.argv[1:2] == ["--cell"]:
+        os.environ["WFKERNEL_KEY_FILE"] = f"{sys.argv[4]}/key"
+        globals()[sys.argv[2]](sys.argv[4], sys.argv[3])
+    else:
+        main(sys.argv[1:])
