@@ -40,6 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
 @app.command()
 def run(
     notebook: Annotated[Path, typer.Argument(help="The notebook to run.", show_default=False)],
@@ -83,6 +84,29 @@ def resume(
                 typer.echo(f"  {path or 'answer'}: {message}", err=True)
             raise typer.Exit(USAGE) from None
     _report(state, as_json)
+
+
+@app.command()
+def wake(
+    modules: Annotated[list[str], typer.Argument(help="Modules (or .py files) that define the workflows.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Take up the sleeping runs whose time has come. For cron, a systemd timer, or a person."""
+    from wfkernel.engine.loop import run_sync
+    from wfkernel.engine.wake import wake as wake_runs
+
+    with one_line_errors():
+        by_store: dict[Any, list[Any]] = {}
+        for module in modules:
+            for workflow in _workflows(module):
+                by_store.setdefault(workflow.options.store, []).append(workflow)
+        results = [result for store, found in by_store.items() for result in run_sync(wake_runs(store, found))]
+    if as_json:
+        print_json([{"run_id": result.run_id, "status": result.status} for result in results])
+    elif results:
+        print_table(["run", "status"], [(result.run_id, result.status) for result in results])
+    else:
+        typer.echo("no run had to be woken")
 
 
 @app.command("ls")
@@ -181,7 +205,9 @@ def db_path() -> None:
 
 @db.command("sql")
 def db_sql(
-    query: Annotated[str, typer.Argument(help="SQL over the views runs, steps, attempts, events, step_values, context.")],
+    query: Annotated[
+        str, typer.Argument(help="SQL over the views runs, steps, attempts, events, step_values, context.")
+    ],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -194,6 +220,32 @@ def db_sql(
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
     print_table(columns, rows)
+
+
+def _workflows(module: str) -> list[Any]:
+    """The workflows with a store that a module or file defines. Raises `DefinitionError` when it has none."""
+    import importlib.util
+
+    from wfkernel.engine.durable import DurableFunction
+    from wfkernel.engine.workflow import Workflow
+
+    sys.path.insert(0, "")  # as `python -m` does
+    try:
+        if module.endswith(".py"):
+            spec = importlib.util.spec_from_file_location(Path(module).stem, module)
+            if spec is None or spec.loader is None or not Path(module).is_file():
+                raise DefinitionError(f"there is no file {module}")
+            loaded = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(loaded)
+        else:
+            loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise DefinitionError(f"cannot import {module}: {error}") from None
+    found = [value for value in vars(loaded).values() if isinstance(value, Workflow | DurableFunction)]
+    stored = [workflow for workflow in found if workflow.options.store is not None]
+    if not stored:
+        raise DefinitionError(f"{module} defines no workflow with a store: nothing of it can sleep between processes")
+    return stored
 
 
 # -- helpers -----------------------------------------------------------------------------------------------------------

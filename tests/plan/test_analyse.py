@@ -24,13 +24,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from IPython.core.inputtransformer2 import TransformerManager
 
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.analyse import analyse, code_digest
 
 
-def names(text: str) -> set[str]:
-    return set(text.split())
+def names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
 
 
 # ------------------------------------------------------------------------------------------------- reads and binds
@@ -270,7 +271,10 @@ NEEDS = [
     ("@d\ndef f(a=b): return c\nf()", "d b"),
     ("def f(a: T) -> R: pass", ""),
     ("y: Foo = x", "x"),
-    ("class A(B, metaclass=M):\n    k = m\n    def f(self): return z", "B M"),  # a metaclass may provide names
+    (
+        "class A(B, metaclass=M):\n    k = m\n    def f(self): return z",
+        "B M",
+    ),  # a metaclass may provide names
     ("class A:\n    k = m\n    if k: n\n    def f(self): return z", "m"),
     ("match a:\n    case b.C: d\n    case _: e", "a"),
     ("f'{a:{b}}'", "a b"),
@@ -453,9 +457,7 @@ def test_uses_await_tells_whether_the_top_level_awaits(body: str, awaits: bool) 
 def test_a_star_import_is_refused_with_one_line(body: str, statement: str) -> None:
     with pytest.raises(DefinitionError) as caught:
         analyse(body)
-    assert str(caught.value) == (
-        f"`{statement}` hides which names this step binds (line 3): import the names you use"
-    )
+    assert str(caught.value) == (f"`{statement}` hides which names this step binds (line 3): import the names you use")
 
 
 def test_source_that_does_not_parse_is_a_syntax_error() -> None:
@@ -468,6 +470,30 @@ def test_source_that_does_not_parse_is_a_syntax_error() -> None:
 def test_statements_only_the_compiler_refuses_are_analysed_all_the_same() -> None:
     assert analyse("break\ncontinue").reads == set()
     assert analyse("return x").reads == {"x"}
+
+
+def test_code_too_deep_to_walk_is_refused_with_one_line() -> None:
+    with pytest.raises(DefinitionError, match="too long to be analysed: split it"):
+        analyse("x = " + " + ".join(["a"] * 2000))
+
+
+@pytest.mark.parametrize(
+    ("cell", "reads", "needs", "binds"),
+    [
+        ("%matplotlib inline\nx = f(a)", "f a", "f a", "x"),
+        ("!pip install {package}\nx = a", "a", "a", "x"),
+        ("files = !ls\nn = len(files) + a", "a", "a", "files n"),
+        ("%timeit f(x)\ny = a", "a", "a", "y"),
+        ("%time x = f()\ny = a", "a", "", "y"),
+        ("y = %env HOME", "", "", "y"),
+        ("%run setup.py\nx = a", "a", "", "x"),
+        ("model.fit?\nx = a", "a", "", "x"),
+        ("%%bash\necho $x", "", "", ""),
+    ],
+)
+def test_what_ipython_makes_of_magics_is_analysed(cell: str, reads: str, needs: str, binds: str) -> None:
+    found = analyse(TransformerManager().transform_cell(cell))
+    assert (found.reads, found.needs, found.binds) == (names(reads), names(needs), names(binds))
 
 
 def test_a_tree_and_its_source_are_analysed_alike() -> None:
@@ -531,6 +557,8 @@ class Chance:
 
 class StandIn:
     """Does for any object; whether it is true, how long it is and whether calling it fails is drawn at random."""
+
+    chance: Chance
 
     def __init__(self, chance: Chance) -> None:
         vars(self)["chance"] = chance
@@ -613,9 +641,13 @@ class Run:
         special = {"E": Failure, "A": Failure, "suppress": contextlib.suppress}
         self.before = {name: special.get(name, self.stand_in) for name in self.given}
         harmless = {"__import__": self.stand_in.itself, "open": self.stand_in, "print": self.stand_in.itself}
-        self.space = dict.fromkeys(ALWAYS_THERE, self.stand_in)
+        self.space: dict[str, Any] = dict.fromkeys(ALWAYS_THERE, self.stand_in)
         self.space |= {"__name__": "body", "__builtins__": vars(builtins) | harmless, **self.before}
-        self.there = set(self.space) - set(self.given) | {"__annotations__", "__annotate__", "__conditional_annotations__"}
+        self.there = set(self.space) - set(self.given) | {
+            "__annotations__",
+            "__annotate__",
+            "__conditional_annotations__",
+        }
         code = compile(self.body, "<body>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         self.error = self.error_of(lambda: eval(code, self.space))
         self.after = dict(self.space)
@@ -657,8 +689,7 @@ def missing(error: BaseException | None) -> set[str]:
     """The global names that an error, or one it was raised in the wake of, missed."""
     found = set()
     while error is not None:
-        is_global = isinstance(error, NameError) and not isinstance(error, UnboundLocalError)
-        if is_global and "free variable" not in str(error):
+        if isinstance(error, NameError) and str(error).startswith("name '"):  # not a variable of a function
             found.add(error.name)
         error = error.__context__
     return found
@@ -722,9 +753,7 @@ def straight_lines(draw: st.DrawFn) -> str:
 
 
 @given(straight_lines(), st.integers())
-def test_straight_lines_run_with_exactly_what_they_read_and_bind_exactly_what_was_found(
-    body: str, seed: int
-) -> None:
+def test_straight_lines_run_with_exactly_what_they_read_and_bind_exactly_what_was_found(body: str, seed: int) -> None:
     run = check_against_python(body, seed)
     found = analyse(body)
     assert run.error is None

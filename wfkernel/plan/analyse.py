@@ -1,10 +1,10 @@
 """Which names a cell body needs and which it leaves behind, found without running it.
 
-A name that is looked up where it is not bound for certain (see `wfkernel.plan.flow`) has to come from outside: it is
-a read. Every inner scope (function, class, lambda, comprehension) is walked on its own, and what it does not bind
-itself is handed to the scope around it: at once where Python runs it at once, else when the function is first used.
-"Used" is any mention that could lead to a call (not as a base class or in an annotation; decorating is no use). So
-the body on the left reads nothing and the one on the right reads ``k``:
+A name that is looked up where it is not bound for certain (see `wfkernel.plan.flow`) has to come from
+outside: it is a read. Every inner scope (function, class, lambda, comprehension) is walked on its own, and
+what it does not bind itself is handed to the scope around it: at once where Python runs it at once, else when
+the function is first used. "Used" is any mention that could lead to a call (not as a base class or in an
+annotation; decorating is no use). So the body on the left reads nothing and the one on the right reads ``k``:
 
     def f():                    def f():
         return k                    return k
@@ -14,16 +14,17 @@ Functions still unused when the body ends read what is not bound for certain by 
 
 What can be relied on, in the order in which it matters:
 
-* ``reads`` may hold too many names, not too few. Out of reach are names that only a string mentions (``eval``,
-  ``df.query("a > @t")``, SQL over frames), ``globals()["x"]``, decorators and metaclasses that call what they are
-  given before the rest of the body has run, context managers other than ``suppress`` that swallow exceptions, and
-  builtins that another step binds anew.
+* ``reads`` may hold too many names, not too few. Out of reach are names that only a string mentions
+  (``eval``, ``df.query("a > @t")``, SQL over frames), ``globals()["x"]``, decorators and metaclasses that
+  call what they are given before the rest of the body has run, context managers other than ``suppress`` that
+  swallow exceptions, and builtins that another step binds anew.
 * ``needs`` may hold too few names, not too many: without one of them the body cannot finish.
 * ``binds`` holds what may be bound at the end, ``deletes`` what is deleted for certain: no name is in both.
-* ``stores`` is exact but for aliases (``d = df; d["x"] = 1``); ``mutates`` is a guess (see `wfkernel.plan.in_place`).
-  A function's stores and changes count once the body uses the function.
+* ``stores`` is exact but for aliases (``d = df; d["x"] = 1``); ``mutates`` is a guess (see
+  `wfkernel.plan.in_place`). A function's stores and changes count once the body uses the function.
 
-Scoping follows the language reference, 4.2 (naming and binding) and 8.10 (annotation scopes, PEP 695 and 649).
+Scoping follows the language reference, 4.2 (naming and binding) and 8.10 (annotation scopes, PEP 695 and
+649).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ _ENVIRONMENT = re.compile(
 
 _DYNAMIC = frozenset({"exec", "eval", "globals", "locals", "vars", "get_ipython"})  # may bind names unseen
 _LEAVING = frozenset({"exit", "_exit", "quit"})
+_HARMLESS_MAGICS = frozenset({"autoreload", "cd", "conda", "config", "env", "matplotlib", "pip", "timeit"})
 _DEFERRED_ANNOTATIONS = sys.version_info >= (3, 14)  # PEP 649
 
 _Kind: TypeAlias = Literal["read", "need", "store", "mutate"]
@@ -84,11 +86,14 @@ def analyse(source_or_tree: str | ast.Module) -> CellNames:
     """Find the names a cell body reads and binds.
 
     The body is Python source or its tree, IPython's own syntax already turned into Python. Raises `SyntaxError`
-    for source that does not parse and `DefinitionError` for a star import.
+    for source that does not parse and `DefinitionError` for a star import or code nested hundreds of levels deep.
     """
     tree = ast.parse(source_or_tree) if isinstance(source_or_tree, str) else source_or_tree
     body = _Scope("module", lazy_annotations=_postpones_annotations(tree))
-    body.visit_all(tree.body)
+    try:
+        body.visit_all(tree.body)
+    except RecursionError:
+        raise DefinitionError("an expression or chain of elifs is too long to be analysed: split it") from None
     end = body.flow
     uses = body.close()
 
@@ -270,13 +275,10 @@ class _Scope(FlowWalker):
             self.touch("mutate", name)
 
     def visit_Call(self, node: ast.Call) -> None:
-        match node.func:
-            case ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr="system" | "getoutput"):
-                self.visit_all(node.args)  # unlike other magics, a shell cannot bind names
-            case _:
-                self.generic_visit(node)
-                self.touch_changed(node, discarded=False)
-                self.left |= called_name(node) in _LEAVING
+        if not _is_harmless_magic(node):
+            self.generic_visit(node)
+            self.touch_changed(node, discarded=False)
+            self.left |= called_name(node) in _LEAVING
 
     def visit_Await(self, node: ast.Await) -> None:
         self.awaits = True
@@ -430,6 +432,16 @@ def _without(uses: Iterable[_Use], names: Collection[str]) -> set[_Use]:
 def _parameters(args: ast.arguments) -> list[ast.arg]:
     starred = [parameter for parameter in (args.vararg, args.kwarg) if parameter is not None]
     return [*args.posonlyargs, *args.args, *args.kwonlyargs, *starred]
+
+
+def _is_harmless_magic(call: ast.Call) -> bool:
+    """Whether a call, made of a magic by IPython, neither reads nor binds names that could be seen here."""
+    match call.func:
+        case ast.Attribute(value=ast.Call(func=ast.Name(id="get_ipython")), attr=attr):
+            magic = call.args[0] if call.args else None
+            harmless = isinstance(magic, ast.Constant) and magic.value in _HARMLESS_MAGICS
+            return attr in ("system", "getoutput") or (attr == "run_line_magic" and harmless)
+    return False
 
 
 def _always_there(name: str) -> bool:

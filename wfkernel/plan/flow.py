@@ -1,15 +1,16 @@
 """Which names are bound at each point of a body: a walk in the order in which Python evaluates it.
 
-The walk carries a *flow* along: the names bound on every path to this point (``bound``), on some path (``maybe``),
-and those a ``del`` has taken away on every path (``gone``). Branches walk copies of the flow and join them. A
-condition yields two flows, one where it held and one where it did not, so that ``while True`` and
-``if a and (b := f())`` come out right. A handler starts from the join of all flows its ``try`` body went through, as
-does a ``finally`` reached by an exception. After ``return``, ``raise``, ``break`` and ``continue`` a flow is dead and
-takes no part in joins.
+The walk carries a *flow* along: the names bound on every path to this point (``bound``), on some path
+(``maybe``), and those a ``del`` has taken away on every path (``gone``). Branches walk copies of the flow and
+join them. A condition yields two flows, one where it held and one where it did not, so that ``while True``
+and ``if a and (b := f())`` come out right. A handler starts from the join of all flows its ``try`` body went
+through, as does a ``finally`` reached by an exception. After ``return``, ``raise``, ``break`` and
+``continue`` a flow is dead and takes no part in joins.
 
-Beside it goes the question whether a point is reached for *certain* if the body ends without an exception. No point
-is in an arm or a loop's body, or after something that may have left the body early; in a ``try`` with handlers,
-points before the first operation that may raise are, unless a handler may catch the NameError of an unbound name.
+Beside it goes the question whether a point is reached for *certain* if the body ends without an exception. No
+point is in an arm or a loop's body, or after something that may have left the body early; in a ``try`` with
+handlers, points before the first operation that may raise are, unless a handler may catch the NameError of an
+unbound name.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class FlowWalker(ast.NodeVisitor):
         self.flow.gone.add(name)
 
     def visit(self, node: ast.AST) -> None:
-        super().visit(node)
+        getattr(self, f"visit_{type(node).__name__}", self.generic_visit)(node)
         if isinstance(node, ast.expr | ast.stmt) and not isinstance(node, _CANNOT_RAISE):
             self._tries = [True] * len(self._tries)
 
@@ -190,9 +191,7 @@ class FlowWalker(ast.NodeVisitor):
     def visit_While(self, node: ast.While) -> None:
         self._loop(lambda: self.test(node.test), node.body, node.orelse)
 
-    def _loop(
-        self, head: Callable[[], tuple[Flow, Flow]], body: Iterable[ast.AST], orelse: Iterable[ast.AST]
-    ) -> None:
+    def _loop(self, head: Callable[[], tuple[Flow, Flow]], body: Iterable[ast.AST], orelse: Iterable[ast.AST]) -> None:
         """Walk a loop; `head` walks what begins each round and gives the flows into the body and out of the loop."""
         loop = _Loop([], [])
         for _ in range(2):  # the second time with what earlier rounds may have left behind

@@ -1,10 +1,10 @@
 """Which objects a call is likely to change in place, guessed from its shape.
 
-Nothing in Python's syntax tells ``model.fit(X)`` from ``model.predict(X)``. What does tell is whether anybody looks
-at the result: a call whose result is thrown away is there for what it changes. So a discarded method call may change
-the object before its last dot, and a discarded call of a plain function may change its arguments. Tables of names
-correct the guess both ways. Whether ``tools.clean(df)`` is a method or a function of a module can only be told where
-the same body imports ``tools``; elsewhere it is taken for a method.
+Nothing in Python's syntax tells ``model.fit(X)`` from ``model.predict(X)``. What does tell is whether anybody
+looks at the result: a call whose result is thrown away is there for what it changes. So a discarded method
+call may change the object before its last dot, and a discarded call of a plain function may change its
+arguments. Tables of names correct the guess both ways. Whether ``tools.clean(df)`` is a method or a function
+of a module can only be told where the same body imports ``tools``; elsewhere it is taken for a method.
 """
 
 from __future__ import annotations

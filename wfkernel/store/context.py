@@ -156,7 +156,7 @@ class Context:
         _embed(chosen, ["a text to try it with"])
         with self._database.open() as connection, transaction(connection):
             connection.execute("DROP TABLE IF EXISTS wf.context_vectors")
-            connection.execute("DELETE FROM wf.settings WHERE name = 'embedder'")
+            connection.execute("DELETE FROM wf.settings WHERE name = 'embedder' OR ends_with(name, ' is complete')")
             connection.execute("DELETE FROM wf.context_terms")
             connection.execute("DELETE FROM wf.context_indexed")
         self.gather()
@@ -169,7 +169,7 @@ class Context:
     def _index_words(self) -> None:
         while True:
             with self._database.open() as connection, transaction(connection):
-                pending = _pending(connection, "wf.context_indexed")
+                pending = _pending(connection, "context_indexed")
                 if not pending:
                     return
                 counts = {digest: word_counts(text) for digest, text in pending}
@@ -188,7 +188,7 @@ class Context:
             with self._database.open() as connection:
                 held = _held(connection)
                 embedder = embedder or _choose(held)
-                pending = _pending(connection, "wf.context_vectors") if held else _pending(connection, None)
+                pending = _pending(connection, "context_vectors")
             if not pending:
                 return embedder
             vectors = _embed(embedder, [text for _, text in pending])
@@ -267,14 +267,26 @@ def _insert(connection: duckdb.DuckDBPyConnection, rows: Sequence[ContextRow], s
             for r in rows
         ]
         connection.execute(_INSERT, [to_json(cells)])
+        connection.execute("DELETE FROM wf.settings WHERE ends_with(name, ' is complete')")
 
 
-def _pending(connection: duckdb.DuckDBPyConnection, done: str | None) -> list[tuple[str, str]]:
-    """(digest, text) of texts the table `done` lacks, at most `INDEXED_AT_ONCE`."""
-    condition = f"WHERE digest NOT IN (SELECT digest FROM {done})" if done else ""
-    return connection.execute(
+def _pending(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[str, str]]:
+    """(digest, text) of texts that `table` lacks, at most `INDEXED_AT_ONCE`.
+
+    That there are none is noted, for looking takes time in a large store; `_insert` takes the note away.
+    """
+    if connection.execute("SELECT 1 FROM wf.settings WHERE name = $1", [f"{table} is complete"]).fetchone():
+        return []
+    made = connection.execute(
+        "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'wf' AND table_name = $1", [table]
+    ).fetchone()
+    condition = f"ANTI JOIN wf.{table} USING (digest)" if made else ""
+    pending = connection.execute(
         f"SELECT digest, any_value(text) FROM wf.context {condition} GROUP BY digest LIMIT {INDEXED_AT_ONCE}"
     ).fetchall()
+    if not pending:
+        connection.execute("INSERT OR REPLACE INTO wf.settings VALUES ($1, 'true')", [f"{table} is complete"])
+    return pending
 
 
 # -- vectors -----------------------------------------------------------------------------------------------------------
@@ -375,22 +387,26 @@ def _check_condition(where: str) -> None:
 
 
 _RANKINGS: Final[dict[Mode, str]] = {"hybrid": "hybrid", "vectors": "by_vectors", "words": "by_words"}
-# The texts first, for a text may be indexed and gone.
+# The view `context` without its order, which costs more than the search. Some more than asked for are taken from the ranking: what was indexed of a text that is gone finds no row.
 _BEST: Final = """
 WITH {rankings},
-     texts AS (SELECT * FROM main.context {condition}
-               QUALIFY row_number() OVER (PARTITION BY digest ORDER BY noted_at DESC, id) = 1),
-     best AS (SELECT r.digest, r.score FROM {ranking} r SEMI JOIN texts USING (digest) WHERE r.score > 0
-              ORDER BY r.score DESC, r.digest LIMIT $k)
+     texts AS NOT MATERIALIZED (
+         SELECT c.*, c.path AS step, wf.utc(c.noted) AS noted_at, r.workflow, r.notebook
+         FROM wf.context c LEFT JOIN wf.runs r USING (run_id)),
+     best AS MATERIALIZED (SELECT r.digest, r.score FROM {ranking} r {within} WHERE r.score > 0
+              ORDER BY r.score DESC, r.digest LIMIT $k + 50)
 SELECT t.text, b.score, t.kind, t.run_id, t.step, t.workflow, t.notebook, t.session, t.meta
-FROM best b JOIN texts t USING (digest) ORDER BY b.score DESC, b.digest
+FROM best b JOIN texts t USING (digest) {condition}
+QUALIFY row_number() OVER (PARTITION BY digest ORDER BY t.noted_at DESC, t.id) = 1 ORDER BY b.score DESC, b.digest LIMIT $k
 """
 
 
 def _best(
     connection: duckdb.DuckDBPyConnection, rankings: str, ranking: str, k: int, condition: str, values: dict[str, Any]
 ) -> list[Found]:
-    sql = _BEST.format(rankings=rankings, ranking=ranking, condition=f"WHERE {condition}" if condition else "")
+    condition_on_texts = f"WHERE {condition}" if condition else ""
+    within = f"SEMI JOIN (SELECT digest FROM texts {condition_on_texts}) USING (digest)" if condition else ""
+    sql = _BEST.format(rankings=rankings, ranking=ranking, within=within, condition=condition_on_texts)
     return [Found(*row[:-1], json.loads(row[-1])) for row in _run(connection, sql, {**values, "k": k}, condition)]
 
 
