@@ -19,7 +19,7 @@ from wfkernel.engine.script import describe_error
 from wfkernel.engine.state import RunState
 from wfkernel.errors import AnswerInvalid, DefinitionError, ResumeAlreadyClaimed, RunNotSuspended, WorkflowError
 from wfkernel.notebook.prose import keep_prose
-from wfkernel.notebook.session import new_run_id
+from wfkernel.notebook.runs import new_run_id
 from wfkernel.plan.schema import check_schema, example_answer
 
 if TYPE_CHECKING:

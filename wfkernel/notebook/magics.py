@@ -87,7 +87,7 @@ class WorkflowMagics(Magics):
             raise DefinitionError(f"%workflow {line}: {error}") from None
         match arguments.action:
             case "new":
-                self._session.new_run()
+                self._session.runs.new()
                 print("new run: every step will be executed")
             case "list":
                 rows = self._session.store.runs()

@@ -24,7 +24,7 @@ from wfkernel.engine.state import RunState
 from wfkernel.errors import DefinitionError, WorkflowError
 from wfkernel.notebook.frontend import NOTEBOOK_VARIABLE
 from wfkernel.notebook.headless import NotebookSuspended, begin_run, end_run, resume_hint
-from wfkernel.notebook.session import PARENT_VARIABLE, RUN_VARIABLE
+from wfkernel.notebook.runs import PARENT_VARIABLE, RUN_VARIABLE
 from wfkernel.plan.cell import split_cell
 from wfkernel.plan.outline import outline
 from wfkernel.store.store import Store, open_store

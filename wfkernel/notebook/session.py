@@ -9,23 +9,22 @@ from __future__ import annotations
 import ast
 import itertools
 import os
-import secrets
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.remember import context_flag
 from wfkernel.engine.script import Inputs, ScriptRun, StepRun, validate_answer
-from wfkernel.engine.state import RunState, StepState
-from wfkernel.errors import DefinitionError, RunNotSuspended, StepWaiting, ValueUnreadable, WorkflowError
+from wfkernel.engine.state import StepState
+from wfkernel.errors import DefinitionError, RunNotSuspended, StepWaiting, ValueUnreadable
 from wfkernel.notebook import frontend
 from wfkernel.notebook.cellgraph import CellGraphs
 from wfkernel.notebook.cellrun import CellExecution, CellFailure, CellRestore, CellSkip
 from wfkernel.notebook.dispatch import DispatchedCell
 from wfkernel.notebook.namespace import Namespace
 from wfkernel.notebook.prose import cell_doc, keep_prose
+from wfkernel.notebook.runs import RUN_VARIABLE, NotebookRuns
 from wfkernel.notebook.stepline import Refresher, StepLine
 from wfkernel.notebook.transform import call, is_valid, wrap
 from wfkernel.plan.cell import CellStep, make_step, split_cell
@@ -36,18 +35,7 @@ from wfkernel.store.store import Store, open_store
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
-__all__ = ["PARENT_VARIABLE", "RUN_VARIABLE", "Session", "new_run_id"]
-
-RUN_VARIABLE: Final = "WFKERNEL_RUN"
-"""Environment variable by which a headless run tells its kernel which run it is."""
-PARENT_VARIABLE: Final = "WFKERNEL_PARENT"
-"""The identity of the process that started this kernel for a run and hands the run over to it."""
-
-
-def new_run_id() -> str:
-    """A fresh run id: sorts by time, short enough to type."""
-    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-
+__all__ = ["Session"]
 
 Records = dict[str, tuple[str, dict[str, Any]]]
 """name -> (the step that saved it, the record of the value)."""
@@ -77,7 +65,7 @@ class Session:
         self.cells: dict[str, KnownCell] = {}
         self.active: dict[int, Any] = {}
         """What transformed cells find under ``__wfkernel__``."""
-        self._run: ScriptRun | None = None
+        self.runs = NotebookRuns(self.store, self.path, lambda event: self.refresher.changed())
         self.graphs = CellGraphs(self)
         self._numbers = itertools.count(1)
         self._outline: tuple[float, Outline] | None = None
@@ -88,62 +76,11 @@ class Session:
     @property
     def run(self) -> ScriptRun:
         """The run this kernel writes: taken up from an earlier kernel of the same notebook, or a new one."""
-        if self._run is None:
-            self._run = ScriptRun(self.store, self._take_up() or self._new_state(), self._on_event)
-        return self._run
+        return self.runs.current
 
     @property
     def has_run(self) -> bool:
-        return self._run is not None
-
-    def new_run(self) -> ScriptRun:
-        """Leave the present run as it is and begin a new one, in which nothing is finished."""
-        self._run = ScriptRun(self.store, self._new_state(), self._on_event)
-        return self._run
-
-    def use_run(self, run_id: str) -> ScriptRun:
-        """Continue a run another process wrote. Raises `WorkflowError` while that process is alive."""
-        self._run = ScriptRun(self.store, self._attach(run_id), self._on_event)
-        return self._run
-
-    def _take_up(self) -> RunState | None:
-        headless = os.environ.get(RUN_VARIABLE)
-        if headless:
-            return self._attach(headless)
-        latest = self.store.latest_run(str(self.path), "interactive") if self.path else None
-        if latest is None or self._written_elsewhere(self.store.load(latest)):
-            return None
-        return self._attach(latest)
-
-    def _written_elsewhere(self, state: RunState) -> bool:
-        ours = (self.store.owner, os.environ.get(PARENT_VARIABLE))
-        return state.owner not in ours and self.store.is_alive(state.owner)
-
-    def _attach(self, run_id: str) -> RunState:
-        def decide(state: RunState) -> list[tuple[str, str, dict[str, Any]]]:
-            if self._written_elsewhere(state):
-                raise WorkflowError(
-                    f"run {run_id} is being written by another process ({state.owner}): continue it there, or stop it"
-                )
-            return [(ev.RUN_ATTACH, "", {})]
-
-        return self.store.claim(run_id, decide)
-
-    def _new_state(self) -> RunState:
-        state = RunState(new_run_id())
-        payload = {
-            "status": "running",
-            "workflow": self.path.stem if self.path else "notebook",
-            "notebook": str(self.path or ""),
-            "mode": "interactive",
-            "owner": self.store.owner,
-            **context_flag(),
-        }
-        ScriptRun(self.store, state).emit(ev.RUN_START, payload, durable=True)
-        return state
-
-    def _on_event(self, event: ev.Event) -> None:
-        self.refresher.changed()
+        return self.runs.begun
 
     def check_finished(self) -> None:
         """End the run when every step it has is finished."""
@@ -178,7 +115,7 @@ class Session:
     def _keep_prose(self, cells: list[Any]) -> None:
         """Keep the notebook's markdown in the store, in the background: a step does not wait for the database."""
         assert self.path is not None
-        run_id = self._run.run_id if self._run is not None else None
+        run_id = self.run.run_id if self.has_run else None
         threading.Thread(
             target=keep_prose, args=(self.store, self.path, cells, run_id), name="wfkernel-prose", daemon=True
         ).start()
@@ -460,11 +397,11 @@ class Session:
         from wfkernel.plan.analyse import analyse
         from wfkernel.plan.cell import to_python
 
-        if self._run is None:
+        if not self.has_run:
             return
         unsaved = {
             record["name"]: (state.path, record["why"])
-            for state in self._run.state.steps.values()
+            for state in self.run.state.steps.values()
             if state.restored and state.done
             for record in state.done["outputs"]
             if record.get("why") and record["name"] not in self.namespace

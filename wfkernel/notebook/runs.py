@@ -1,0 +1,96 @@
+"""Which run a kernel writes.
+
+A notebook has one interactive run that lives on through kernel restarts, until `%workflow new` begins another. Its latest
+run is taken up unless another living kernel writes it. A headless run is told to its kernel through the environment, by
+the process that brackets it (`wfkernel.notebook.headless`).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.events import Event
+from wfkernel.engine.remember import context_flag
+from wfkernel.engine.script import ScriptRun
+from wfkernel.engine.state import RunState
+from wfkernel.errors import WorkflowError
+from wfkernel.store.store import Store
+
+__all__ = ["PARENT_VARIABLE", "RUN_VARIABLE", "NotebookRuns", "new_run_id"]
+
+RUN_VARIABLE: Final = "WFKERNEL_RUN"
+"""Environment variable by which a headless run tells its kernel which run it is."""
+PARENT_VARIABLE: Final = "WFKERNEL_PARENT"
+"""The identity of the process that started this kernel for a run and hands the run over to it."""
+
+
+def new_run_id() -> str:
+    """A fresh run id: sorts by time, short enough to type."""
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+class NotebookRuns:
+    """The runs of one notebook, as one kernel sees them."""
+
+    def __init__(self, store: Store, notebook: Path | None, on_event: Callable[[Event], None]) -> None:
+        self._store, self._notebook, self._on_event = store, notebook, on_event
+        self._current: ScriptRun | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether this kernel has a run already."""
+        return self._current is not None
+
+    @property
+    def current(self) -> ScriptRun:
+        """The run this kernel writes; taken up, or begun, at the first use."""
+        if self._current is None:
+            self._current = ScriptRun(self._store, self._take_up() or self._begin(), self._on_event)
+        return self._current
+
+    def new(self) -> ScriptRun:
+        """Leave the present run as it is and begin a new one, in which nothing is finished."""
+        self._current = ScriptRun(self._store, self._begin(), self._on_event)
+        return self._current
+
+    def _take_up(self) -> RunState | None:
+        headless = os.environ.get(RUN_VARIABLE)
+        if headless:
+            return self._attach(headless)
+        latest = self._store.latest_run(str(self._notebook), "interactive") if self._notebook else None
+        if latest is None or self._written_elsewhere(self._store.load(latest)):
+            return None
+        return self._attach(latest)
+
+    def _written_elsewhere(self, state: RunState) -> bool:
+        ours = (self._store.owner, os.environ.get(PARENT_VARIABLE))
+        return state.owner not in ours and self._store.is_alive(state.owner)
+
+    def _attach(self, run_id: str) -> RunState:
+        def decide(state: RunState) -> list[tuple[str, str, dict[str, Any]]]:
+            if self._written_elsewhere(state):
+                raise WorkflowError(
+                    f"run {run_id} is being written by another process ({state.owner}): continue it there, or stop it"
+                )
+            return [(ev.RUN_ATTACH, "", {})]
+
+        return self._store.claim(run_id, decide)
+
+    def _begin(self) -> RunState:
+        state = RunState(new_run_id())
+        payload = {
+            "status": "running",
+            "workflow": self._notebook.stem if self._notebook else "notebook",
+            "notebook": str(self._notebook or ""),
+            "mode": "interactive",
+            "owner": self._store.owner,
+            **context_flag(),
+        }
+        ScriptRun(self._store, state).emit(ev.RUN_START, payload, durable=True)
+        return state
