@@ -13,7 +13,15 @@ from wfkernel.store.store import Store
 @pytest.fixture(autouse=True)
 def own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing a test does touches the user's files, and no setting of the user changes a test."""
-    for name in ("WFKERNEL_RUN", "WFKERNEL_PARENT", "WFKERNEL_NOTEBOOK", "WFKERNEL_ANSWERS", "JPY_SESSION_NAME"):
+    for name in (
+        "WFKERNEL_RUN",
+        "WFKERNEL_PARENT",
+        "WFKERNEL_NOTEBOOK",
+        "WFKERNEL_ANSWERS",
+        "WFKERNEL_CONTEXT",
+        "WFKERNEL_EMBEDDER",
+        "JPY_SESSION_NAME",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("WFKERNEL_KEY_FILE", str(tmp_path / "key"))
     monkeypatch.setenv("WFKERNEL_STORE", str(tmp_path / ".wfkernel" / "store.duckdb"))

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["add_store_commands"]
 
 checkpoint = typer.Typer(name="checkpoint", help="Named points of a run to go back to.", no_args_is_help=True)
-CheckpointArgument = Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Its id, the beginning of it, or its label.")]
+CheckpointArgument = Annotated[
+    str, typer.Argument(metavar="CHECKPOINT", help="Its id, the beginning of it, or its label.")
+]
 
 
 def add_store_commands(app: typer.Typer) -> None:
@@ -86,7 +88,9 @@ def checkpoint_show(name: CheckpointArgument, store: StoreOption = None, as_json
 def checkpoint_restore(
     name: CheckpointArgument,
     run_id: Annotated[str | None, typer.Option("--run-id", help="The id of the new run.")] = None,
-    allow_drift: Annotated[bool, typer.Option("--allow-drift", help="Also when steps in it are defined otherwise now.")] = False,
+    allow_drift: Annotated[
+        bool, typer.Option("--allow-drift", help="Also when steps in it are defined otherwise now.")
+    ] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -101,11 +105,15 @@ def checkpoint_restore(
     if as_json:
         print_json({"run_id": state.run_id, "status": state.status, "checkpoint": found.checkpoint_id})
     else:
-        typer.echo(f"run {state.run_id} holds what {found.run_id} had done then. Go on with it: wf resume {state.run_id}")
+        typer.echo(
+            f"run {state.run_id} holds what {found.run_id} had done then. Go on with it: wf resume {state.run_id}"
+        )
 
 
 @checkpoint.command("rm")
-def checkpoint_rm(names: Annotated[list[str], typer.Argument(metavar="CHECKPOINT...")], store: StoreOption = None) -> None:
+def checkpoint_rm(
+    names: Annotated[list[str], typer.Argument(metavar="CHECKPOINT...")], store: StoreOption = None
+) -> None:
     """Delete checkpoints. Runs and their events stay."""
     from wfkernel.store.store import open_store
 
@@ -117,7 +125,9 @@ def checkpoint_rm(names: Annotated[list[str], typer.Argument(metavar="CHECKPOINT
 
 @checkpoint.command("prune")
 def checkpoint_prune(
-    keep: Annotated[int, typer.Option(min=0, help="How many of the newest each run keeps; labelled ones all stay.")] = 10,
+    keep: Annotated[
+        int, typer.Option(min=0, help="How many of the newest each run keeps; labelled ones all stay.")
+    ] = 10,
     run: Annotated[str | None, typer.Argument(help="Only those of this run.")] = None,
     store: StoreOption = None,
 ) -> None:
@@ -164,7 +174,9 @@ def recover(
         done = recover_run(opened, opened.find(run), to)
     if as_json:
         status = done.state.status if done.state else None
-        print_json({"run_id": done.run_id, "seq": done.seq, "removed": done.removed, "kept_in": done.kept_in, "status": status})
+        print_json(
+            {"run_id": done.run_id, "seq": done.seq, "removed": done.removed, "kept_in": done.kept_in, "status": status}
+        )
         return
     kept = f"; what was taken out is in {done.kept_in}" if done.kept_in else ""
     typer.echo(f"run {done.run_id} is as it was at event {done.seq}, {done.removed} events were taken out{kept}")

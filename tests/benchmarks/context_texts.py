@@ -212,7 +212,11 @@ def _datasets() -> list[Labelled]:
     import sklearn.datasets
 
     folder = importlib.resources.files("sklearn.datasets.descr")
-    descriptions = {file.name.removesuffix(".rst"): file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".rst")}
+    descriptions = {
+        file.name.removesuffix(".rst"): file.read_text("utf-8")
+        for file in folder.iterdir()
+        if file.name.endswith(".rst")
+    }
     files = {"load_diabetes": "diabetes", "load_iris": "iris", "load_wine": "wine_data", "load_breast_cancer": "breast_cancer",
              "load_digits": "digits", "load_linnerud": "linnerud", "fetch_california_housing": "california_housing",
              "fetch_20newsgroups": "twenty_newsgroups", "fetch_olivetti_faces": "olivetti_faces", "fetch_lfw_people": "lfw",

@@ -146,7 +146,9 @@ def resume(folder: str, mode: str) -> None:
         command = [sys.executable, "-c", code, f"{folder}/{n}"]
         subprocess.run([*command, "0"], check=False)
         taken.append(timed(lambda command=command: subprocess.run([*command, "1"], check=True)))
-    print(f"a killed run of 500 steps: {statistics.median(taken):.2f} s from spawning its next process to the end of that")
+    print(
+        f"a killed run of 500 steps: {statistics.median(taken):.2f} s from spawning its next process to the end of that"
+    )
 
 
 def history(folder: str, mode: str) -> None:

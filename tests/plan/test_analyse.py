@@ -211,6 +211,7 @@ READS_AND_BINDS = [
     ("for _ in range(3): a, _ = f()", "f", "a"),
     ("get_ipython().run_line_magic('timeit', 'f(x)')", "", ""),
     ("get_ipython().system('ls {folder}')", "", ""),
+    ("get_ipython().system(command)", "command", ""),
     ("files = get_ipython().getoutput('ls')", "", "files"),
     ("list = list(xs)", "xs", "list"),
     ("print(*args, **options)", "args options", ""),
@@ -545,6 +546,8 @@ class Enough(BaseException):
 
 
 class Chance:
+    """Draws at random, a limited number of times."""
+
     def __init__(self, seed: int) -> None:
         self._random, self._left = random.Random(seed), 200
 
@@ -690,7 +693,7 @@ def missing(error: BaseException | None) -> set[str]:
     found = set()
     while error is not None:
         if isinstance(error, NameError) and str(error).startswith("name '"):  # not a variable of a function
-            found.add(error.name)
+            found.add(str(error.name))
         error = error.__context__
     return found
 
@@ -752,17 +755,17 @@ def straight_lines(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
-@given(straight_lines(), st.integers())
+@settings(deadline=None)
+@given(straight_lines(), st.integers(0, 100))
 def test_straight_lines_run_with_exactly_what_they_read_and_bind_exactly_what_was_found(body: str, seed: int) -> None:
     run = check_against_python(body, seed)
     found = analyse(body)
     assert run.error is None
     assert set(run.after) - run.there == found.reads | found.binds
-    for name in found.reads & found.needs:
-        assert name in missing(Run(body, found.reads - {name}, seed).error)
 
 
-# <x> and <y> are variables, the same ones throughout a production; <f> is a function.
+# <x> and <y> are variables, the same ones throughout a production; <f> is a function. What could go on forever draws in
+# every round (`_` is a stand-in), and no `finally` can swallow the exception that ends it when it has drawn too often.
 GRAMMAR = {
     "atom": ["<x>", "<x>", "<f>(<x>)"],
     "expr": [
@@ -848,7 +851,6 @@ def programs(draw: st.DrawFn) -> str:
     return "\n".join(grow("statement", 3, {"body", "may delete"}) for _ in range(draw(st.integers(2, 5))))
 
 
-@pytest.mark.filterwarnings("ignore::SyntaxWarning")  # `break` in a `finally`
 @settings(max_examples=200, deadline=None)
 @given(programs(), st.integers(0, 100))
 def test_python_agrees_whatever_the_body(body: str, seed: int) -> None:

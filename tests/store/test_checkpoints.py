@@ -54,7 +54,9 @@ def test_a_checkpoint_holds_the_state_of_its_moment(store):
     assert made.seq == then.seq
     assert store.checkpoints.state(made) == then
     assert [c.label for c in store.checkpoints.all("r1")] == ["after a"]
-    assert store.query("SELECT run_id, seq, label, made_by FROM checkpoints")[1] == [("r1", then.seq, "after a", "manual")]
+    assert store.query("SELECT run_id, seq, label, made_by FROM checkpoints")[1] == [
+        ("r1", then.seq, "after a", "manual")
+    ]
 
 
 def test_a_run_loads_the_same_with_and_without_checkpoints(store):

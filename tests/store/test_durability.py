@@ -25,7 +25,11 @@ from wfkernel.store.store import Store
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", textwrap.dedent(code), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 
@@ -48,7 +52,8 @@ KILLED = """
 
 
 @pytest.mark.parametrize(
-    ("durability", "suspends", "events"), [("fsync", "", 21), ("write", "", 21), ("exit", "", 0), ("exit", "suspends", 12)]
+    ("durability", "suspends", "events"),
+    [("fsync", "", 21), ("write", "", 21), ("exit", "", 0), ("exit", "suspends", 12)],
 )
 def test_what_survives_kill_9(store, durability, suspends, events):
     assert python(KILLED, str(store.path), durability, suspends).returncode == -signal.SIGKILL

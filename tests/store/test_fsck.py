@@ -70,14 +70,19 @@ def test_the_first_bad_event_is_named_with_what_to_do(filled, damage, bad, what)
 
 def test_a_problem_is_said_in_one_line():
     problem = Problem("event", "the event was changed", "Do this", "r", 3, "clean", 0.0)
-    assert str(problem) == "event: the event was changed (run r, event 3, step 'clean', 1970-01-01 00:00:00 UTC). Do this"
+    assert (
+        str(problem) == "event: the event was changed (run r, event 3, step 'clean', 1970-01-01 00:00:00 UTC). Do this"
+    )
 
 
 class TestRecover:
     def test_goes_back_to_the_last_good_event_and_keeps_the_rest(self, filled):
         before = filled.events("bad")
         filled.checkpoint("bad", "late")
-        sql(filled, "UPDATE wf.events SET payload = '{\"status\":\"success\",\"forged\":1}' WHERE run_id = 'bad' AND seq = 5")
+        sql(
+            filled,
+            'UPDATE wf.events SET payload = \'{"status":"success","forged":1}\' WHERE run_id = \'bad\' AND seq = 5',
+        )
         done = recover(filled, "bad")
         assert (done.seq, done.removed) == (4, 1)
         assert done.kept_in is not None
@@ -106,7 +111,9 @@ class TestRecover:
         sql(filled, "DELETE FROM wf.events WHERE run_id = 'bad' AND seq = 4")
         done = wf("recover", "bad", "--to", "2", store=filled)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith("run bad is as it was at event 2, 2 events were taken out; what was taken out is in ")
+        assert done.stdout.startswith(
+            "run bad is as it was at event 2, 2 events were taken out; what was taken out is in "
+        )
         assert "wf resume bad" in done.stdout
         assert len(filled.events("bad")) == 2
         assert len(filled.events("good")) == 5
@@ -118,7 +125,7 @@ class TestRecover:
         with pytest.raises(RunNotFound):
             recover(filled, "nobody")
         run_of(filled, "a", run_id="mine")
-        with pytest.raises(StoreError, match="is being written by .*: stop it first"):
+        with pytest.raises(StoreError, match=r"is being written by .*: stop it first"):
             recover(filled, "mine", 1)
 
 
@@ -191,7 +198,9 @@ os.kill(os.getpid(), 9)
 def test_events_of_many_batches_and_writers_are_linked(filled):
     run = run_of(filled, run_id="long")
     for n in range(50):
-        run.emit(ev.STEP_OUTPUT, {"text": f"{n} é \x00 ' \"", "at": time.time() * 1e9, "f": 1e-17, "n": [None, True]}, "a")
+        run.emit(
+            ev.STEP_OUTPUT, {"text": f"{n} é \x00 ' \"", "at": time.time() * 1e9, "f": 1e-17, "n": [None, True]}, "a"
+        )
         if n % 7 == 0:
             filled.runs()
     assert check(filled) == []

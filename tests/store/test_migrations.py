@@ -97,7 +97,9 @@ def test_after_a_migration_an_older_wfkernel_says_what_to_do(released, monkeypat
         store = Store(released)
         store.runs()
         store.close()
-    with pytest.raises(StoreTooNew, match=rf"schema version {now + 1}, .* reads up to version {now}\. Upgrade wfkernel"):
+    with pytest.raises(
+        StoreTooNew, match=rf"schema version {now + 1}, .* reads up to version {now}\. Upgrade wfkernel"
+    ):
         Store(released).runs()
 
 

@@ -24,7 +24,12 @@ DAY = 86_400.0
 def ended(store: Store, run_id: str, days_ago: float) -> ScriptRun:
     run = run_of(store, "a", run_id=run_id)
     run.finish("success")
-    sql(store, "UPDATE wf.runs SET started = started - $1, updated = updated - $1 WHERE run_id = $2", days_ago * DAY, run_id)
+    sql(
+        store,
+        "UPDATE wf.runs SET started = started - $1, updated = updated - $1 WHERE run_id = $2",
+        days_ago * DAY,
+        run_id,
+    )
     return run
 
 

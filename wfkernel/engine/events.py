@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Event", "decode_events", "encode_events", "to_json"]
+__all__ = ["Event", "encode_events", "to_json"]
 
 RUN_START: Final = "run.start"
 """A run begins: workflow, notebook, parameters, mode."""
@@ -108,10 +108,5 @@ def to_json(document: Any) -> str:
 
 
 def encode_events(events: list[Event]) -> bytes:
-    """Events as one JSON array of arrays (UTF-8); `decode_events` reads it back."""
+    """Events as one JSON array of arrays (UTF-8), each in the order of `Event`'s fields."""
     return _ENCODER.encode(events).encode("utf-8", "replace")
-
-
-def decode_events(data: bytes) -> list[Event]:
-    """Inverse of `encode_events`."""
-    return [Event(*row) for row in json.loads(data)]

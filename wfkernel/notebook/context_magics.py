@@ -82,8 +82,6 @@ class ContextMagics(Magics):
         name = line.strip()
         if name and not name.isidentifier():
             raise DefinitionError(f"%%wfsql: '{name}' is not a name. The query stands in the lines below.")
-        if not cell.strip():
-            raise DefinitionError("%%wfsql: the query stands in the lines below, such as: SELECT * FROM runs")
         frame = self._session.store.frame(cell)
         if name:
             assert self.shell is not None

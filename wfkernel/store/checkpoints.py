@@ -26,6 +26,7 @@ from wfkernel.engine.state import RunState, fold
 from wfkernel.errors import CheckpointDrift, CheckpointNotFound, DefinitionError, RunNotFound, StoreError
 from wfkernel.store.projection import insert_events
 from wfkernel.store.read import read_events, transaction
+from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     import duckdb
@@ -89,7 +90,8 @@ class Checkpoints:
                 raise StoreError(f"run '{run_id}' has no event {seq}; its last one is {state.seq}.")
             made = Checkpoint(secrets.token_hex(4), run_id, state.seq, label, made_by, time.time())
             text = snapshot(state)
-            connection.execute(
+            execute(
+                connection,
                 f"INSERT INTO wf.checkpoints ({_COLUMNS}, state, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 [made.checkpoint_id, run_id, state.seq, label, made_by, made.created, text, checksum(text)],
             )
@@ -98,8 +100,10 @@ class Checkpoints:
     def all(self, run_id: str | None = None) -> list[Checkpoint]:
         """The checkpoints of a run, or of all, oldest first."""
         with self._database.open() as connection:
-            rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM wf.checkpoints WHERE $1 IS NULL OR run_id = $1 ORDER BY created, seq", [run_id]
+            rows = execute(
+                connection,
+                f"SELECT {_COLUMNS} FROM wf.checkpoints WHERE $1 IS NULL OR run_id = $1 ORDER BY created, seq",
+                [run_id],
             ).fetchall()
         return [Checkpoint(*row) for row in rows]
 
@@ -126,7 +130,12 @@ class Checkpoints:
         return state
 
     def restore(
-        self, checkpoint: Checkpoint, *, code: Mapping[str, str] | None = None, drift: bool = False, run_id: str | None = None
+        self,
+        checkpoint: Checkpoint,
+        *,
+        code: Mapping[str, str] | None = None,
+        drift: bool = False,
+        run_id: str | None = None,
     ) -> RunState:
         """Make a new run that goes on from the checkpoint, and return its state.
 
@@ -148,7 +157,7 @@ class Checkpoints:
                 )
         new = run_id or f"{checkpoint.run_id}-{secrets.token_hex(2)}"
         with self._database.open() as connection:
-            if connection.execute("SELECT 1 FROM wf.runs WHERE run_id = ?", [new]).fetchone() is not None:
+            if execute(connection, "SELECT 1 FROM wf.runs WHERE run_id = ?", [new]).fetchone() is not None:
                 raise StoreError(f"there is a run '{new}' already: choose another id for the restored one")
             events = [
                 event._replace(run_id=new) for event in read_events(connection, checkpoint.run_id, upto=checkpoint.seq)
@@ -162,12 +171,13 @@ class Checkpoints:
     def remove(self, checkpoint: Checkpoint) -> None:
         """Delete a checkpoint. The run and its events stay."""
         with self._database.open() as connection:
-            connection.execute("DELETE FROM wf.checkpoints WHERE checkpoint_id = ?", [checkpoint.checkpoint_id])
+            execute(connection, "DELETE FROM wf.checkpoints WHERE checkpoint_id = ?", [checkpoint.checkpoint_id])
 
     def prune(self, *, keep: int, run_id: str | None = None) -> list[Checkpoint]:
         """Delete all but the newest `keep` unlabelled checkpoints of each run; labelled ones stay. Returns the deleted."""
         with self._database.open() as connection:
-            rows = connection.execute(
+            rows = execute(
+                connection,
                 f"""DELETE FROM wf.checkpoints WHERE checkpoint_id IN (
                     SELECT checkpoint_id FROM wf.checkpoints WHERE label = '' AND ($1 IS NULL OR run_id = $1)
                     QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY created DESC, seq DESC) > $2)
@@ -196,7 +206,9 @@ class AutoCheckpoint:
             return
         self._finished += 1
         policy, now = self._policy, time.monotonic()
-        if (policy.steps and self._finished % policy.steps == 0) or (policy.seconds and now - self._last >= policy.seconds):
+        if (policy.steps and self._finished % policy.steps == 0) or (
+            policy.seconds and now - self._last >= policy.seconds
+        ):
             self._last = now
             self._due.put(event.seq)
 
@@ -220,7 +232,8 @@ def checksum(text: str) -> str:
 def load_state(connection: duckdb.DuckDBPyConnection, run_id: str, upto: int | None = None) -> RunState | None:
     """The state of a run after its last event, or after event `upto`, from the newest checkpoint that helps."""
     state: RunState | None = None
-    row = connection.execute(
+    row = execute(
+        connection,
         "SELECT state, checksum FROM wf.checkpoints WHERE run_id = $1 AND ($2 IS NULL OR seq <= $2) ORDER BY seq DESC LIMIT 1",
         [run_id, upto],
     ).fetchone()

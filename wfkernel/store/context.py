@@ -28,7 +28,7 @@ from wfkernel.engine.remember import remembered
 from wfkernel.errors import DefinitionError, EmbedderError, StoreError
 from wfkernel.store.context_text import GATHERED, ContextRow, texts_of
 from wfkernel.store.embedders import DEFAULT, Embedder, load_embedder
-from wfkernel.store.ranking import BY_VECTORS, BY_WORDS, HYBRID, word_counts, words
+from wfkernel.store.ranking import BY_VECTORS, BY_WORDS, HYBRID, term_counts, term_number, words
 from wfkernel.store.read import transaction
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Context:
         if mode != "vectors":
             self._index_words()
             parts.append(BY_WORDS)
-            values["terms"] = words(text)
+            values["terms"] = [term_number(word) for word in words(text)]
         if mode != "words":
             embedder = self._index_vectors()
             values["asked"] = _embed(embedder, [text])[0].tolist()
@@ -172,11 +172,13 @@ class Context:
                 pending = _pending(connection, "context_indexed")
                 if not pending:
                     return
-                counts = {digest: word_counts(text) for digest, text in pending}
-                uses = [[digest, word, n] for digest, found in counts.items() for word, n in found.items()]
+                counts = {digest: term_counts(text) for digest, text in pending}
+                uses = [[digest, term, n] for digest, found in counts.items() for term, n in found.items()]
                 lengths = [[digest, found.total()] for digest, found in counts.items()]
                 for table, rows in (("context_terms", uses), ("context_indexed", lengths)):
-                    columns = "r[1], r[2], r[3]::INTEGER" if table == "context_terms" else "r[1], r[2]::INTEGER"
+                    columns = (
+                        "r[1], r[2]::UBIGINT, r[3]::INTEGER" if table == "context_terms" else "r[1], r[2]::INTEGER"
+                    )
                     connection.execute(
                         f"INSERT INTO wf.{table} SELECT {columns} FROM (SELECT unnest(from_json($1, '[[\"VARCHAR\"]]')) AS r)",
                         [to_json(rows)],
@@ -253,7 +255,7 @@ def _gather(connection: duckdb.DuckDBPyConnection) -> bool:
         return False
     found = connection.execute(_EVENTS, {"types": list(GATHERED)}).fetchall()
     sessions = {row[0]: row[-1] for row in found}
-    rows = texts_of(Event(*row[:-2], json.loads(row[-2])) for row in found)
+    rows = texts_of(Event(*(*row[:-2], json.loads(row[-2]))) for row in found)
     connection.execute("DELETE FROM wf.context WHERE run_id IN (SELECT run_id FROM behind WHERE cut)")
     _insert(connection, rows, sessions)
     connection.execute("INSERT OR REPLACE INTO wf.context_gathered SELECT run_id, last_seq FROM behind")
@@ -407,7 +409,7 @@ def _best(
     condition_on_texts = f"WHERE {condition}" if condition else ""
     within = f"SEMI JOIN (SELECT digest FROM texts {condition_on_texts}) USING (digest)" if condition else ""
     sql = _BEST.format(rankings=rankings, ranking=ranking, within=within, condition=condition_on_texts)
-    return [Found(*row[:-1], json.loads(row[-1])) for row in _run(connection, sql, {**values, "k": k}, condition)]
+    return [Found(*(*row[:-1], json.loads(row[-1]))) for row in _run(connection, sql, {**values, "k": k}, condition)]
 
 
 def _run(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any], condition: str) -> list[Any]:

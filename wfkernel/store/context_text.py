@@ -73,9 +73,8 @@ def _row(event: Event, kind: str, text: str, id: str = "") -> list[ContextRow]:
 
 def _of_run_start(event: Event) -> list[ContextRow]:
     given = event.payload.get("params") or _value(event.payload.get("input"))
-    if not given:
-        return []
-    return _row(event, "input", f"{event.payload.get('workflow', '')}: {render_json(given)}")
+    text = render_json(given) if given else ""
+    return _row(event, "input", f"{event.payload.get('workflow', '')}: {text}") if _WORD.search(text) else []
 
 
 def _of_run_finish(event: Event) -> list[ContextRow]:
@@ -135,7 +134,10 @@ def _error_text(error: Mapping[str, Any]) -> str:
     if line:
         text += f"\nat {line.group(1).strip()}"
     cause = error.get("cause")
-    if isinstance(cause, Mapping) and (cause.get("type"), cause.get("message")) != (error.get("type"), error.get("message")):
+    if isinstance(cause, Mapping) and (cause.get("type"), cause.get("message")) != (
+        error.get("type"),
+        error.get("message"),
+    ):
         text += f"\ncaused by {cause.get('type')}: {cause.get('message')}"
     return text
 

@@ -27,6 +27,7 @@ from wfkernel.store.journal import SUFFIX, TornTail, join_frames, owner_of, read
 from wfkernel.store.owner import is_alive
 from wfkernel.store.projection import insert_rows
 from wfkernel.store.read import transaction
+from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     import duckdb
@@ -187,7 +188,7 @@ class Database:
                 if torn is not None and torn.complete:
                     self._quarantine(file)
                 file.unlink()  # first the file: without its offset it would be folded a second time
-                connection.execute("DELETE FROM wf.journals WHERE file = ?", [file.name])
+                execute(connection, "DELETE FROM wf.journals WHERE file = ?", [file.name])
 
     def _is_complete(self, file: Path, files: list[Path]) -> bool:
         """Whether nobody will write to `file` any more: only the newest file of a living process is still written."""
@@ -200,7 +201,7 @@ class Database:
     def _commit(self, connection: duckdb.DuckDBPyConnection, file: str, rows: list[bytes], offset: int) -> None:
         with transaction(connection):
             insert_rows(connection, join_frames(rows))
-            connection.execute("INSERT OR REPLACE INTO wf.journals VALUES (?, ?)", [file, offset])
+            execute(connection, "INSERT OR REPLACE INTO wf.journals VALUES (?, ?)", [file, offset])
 
     def _quarantine(self, file: Path) -> None:
         """Keep a damaged journal for people to look at; what came before the damage is in the tables."""

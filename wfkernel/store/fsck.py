@@ -17,6 +17,7 @@ from wfkernel.store.checkpoints import checksum
 from wfkernel.store.journal import SUFFIX, TornTail, owner_of, read_frames
 from wfkernel.store.owner import is_alive
 from wfkernel.store.projection import DIGEST, LINK, NO_DIGEST
+from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     import duckdb
@@ -75,7 +76,11 @@ def check(store: Store) -> list[Problem]:
     """Everything that is wrong with the store, the most basic first. Empty: all is well."""
     try:
         with store.database.open() as connection:
-            problems = [*first_bad_events(connection), *_bad_checkpoints(connection), *_bad_values(connection, store.blobs)]
+            problems = [
+                *first_bad_events(connection),
+                *_bad_checkpoints(connection),
+                *_bad_values(connection, store.blobs),
+            ]
     except StoreCorrupt as error:
         problems = [Problem("database", str(error).partition(" Move the file")[0], _DATABASE_ADVICE)]
     return [*problems, *_bad_journals(store), *_quarantined(store)]
@@ -90,13 +95,17 @@ _DATABASE_ADVICE: Final = (
 def first_bad_events(connection: duckdb.DuckDBPyConnection, run_id: str | None = None) -> list[Problem]:
     """For every run that is damaged, or for one run, the first event that is not as it was written."""
     problems = []
-    for run, seq, before, path, at, type_, changed, jumps, readable, behind in connection.execute(
-        _BAD_EVENTS, [run_id]
+    for run, seq, before, path, at, type_, changed, jumps, readable, behind in execute(
+        connection, _BAD_EVENTS, [run_id]
     ).fetchall():
         if jumps and seq <= before:
             what, bad = f"the event is there twice ({type_})", seq
         elif jumps:
-            missing = f"event {before + 1} is missing" if seq == before + 2 else f"events {before + 1} to {seq - 1} are missing"
+            missing = (
+                f"event {before + 1} is missing"
+                if seq == before + 2
+                else f"events {before + 1} to {seq - 1} are missing"
+            )
             what, bad = missing, before + 1
         elif not readable:
             what, bad = f"the payload of the event is not JSON ({type_})", seq
@@ -106,17 +115,23 @@ def first_bad_events(connection: duckdb.DuckDBPyConnection, run_id: str | None =
         advice = f"{behind} events from there on are in doubt: wf recover {run} --to {bad - 1}"
         problems.append(Problem("event", what, advice, run, bad, path, at))
     known = {p.run_id for p in problems}
-    for run, last, reached in connection.execute(_TAILS, [run_id]).fetchall():
+    for run, last, reached in execute(connection, _TAILS, [run_id]).fetchall():
         if run not in known:
             what = f"the last {last - reached} events are missing: it had {last}"
-            problems.append(Problem("tail", what, f"Accept what is left: wf recover {run} --to {reached}", run, reached + 1))
+            problems.append(
+                Problem("tail", what, f"Accept what is left: wf recover {run} --to {reached}", run, reached + 1)
+            )
     return problems
 
 
 def _bad_checkpoints(connection: duckdb.DuckDBPyConnection) -> list[Problem]:
-    rows = connection.execute("SELECT checkpoint_id, run_id, seq, created, state, checksum FROM wf.checkpoints").fetchall()
+    rows = connection.execute(
+        "SELECT checkpoint_id, run_id, seq, created, state, checksum FROM wf.checkpoints"
+    ).fetchall()
     return [
-        Problem("checkpoint", f"checkpoint {id_} is damaged", f"Nothing is lost: wf checkpoint rm {id_}", run, seq, "", at)
+        Problem(
+            "checkpoint", f"checkpoint {id_} is damaged", f"Nothing is lost: wf checkpoint rm {id_}", run, seq, "", at
+        )
         for id_, run, seq, at, state, known in rows
         if checksum(state) != known
     ]
@@ -124,7 +139,7 @@ def _bad_checkpoints(connection: duckdb.DuckDBPyConnection) -> list[Problem]:
 
 def _bad_values(connection: duckdb.DuckDBPyConnection, blobs: BlobDir) -> list[Problem]:
     rows = connection.execute(
-        "SELECT run_id, path, seq, ts, payload FROM wf.events WHERE payload LIKE '%\"blob\":\"%' ORDER BY ts"
+        'SELECT run_id, path, seq, ts, payload FROM wf.events WHERE payload LIKE \'%"blob":"%\' ORDER BY ts'
     ).fetchall()
     problems: dict[str, Problem | None] = {}
     for run, path, seq, at, payload in rows:
@@ -150,13 +165,17 @@ def _bad_journals(store: Store) -> list[Problem]:
         except TornTail as tail:
             if tail.complete:
                 what = f"journal {file.name} is damaged at byte {tail.offset}"
-                problems.append(Problem("journal", what, "What was before is in the store; the file is kept in quarantine"))
+                problems.append(
+                    Problem("journal", what, "What was before is in the store; the file is kept in quarantine")
+                )
     return problems
 
 
 def _quarantined(store: Store) -> list[Problem]:
     folder = store.quarantine
     return [
-        Problem("quarantine", f"{file.name} was taken out of the store", f"Look at it in {folder} and delete it when done")
+        Problem(
+            "quarantine", f"{file.name} was taken out of the store", f"Look at it in {folder} and delete it when done"
+        )
         for file in (sorted(folder.iterdir()) if folder.is_dir() else ())
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wfkernel.store.projection import DIGEST, LINK, NO_DIGEST
+from wfkernel.store.sql import execute
 from wfkernel.store.views import VIEWS
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ CREATE TABLE wf.context (
 );
 CREATE TABLE wf.context_gathered (run_id VARCHAR PRIMARY KEY, seq BIGINT NOT NULL);
 CREATE TABLE wf.context_indexed (digest VARCHAR NOT NULL, words INTEGER NOT NULL);
-CREATE TABLE wf.context_terms (digest VARCHAR NOT NULL, term VARCHAR NOT NULL, uses INTEGER NOT NULL);
+CREATE TABLE wf.context_terms (digest VARCHAR NOT NULL, term UBIGINT NOT NULL, uses INTEGER NOT NULL);
 """
 
 MIGRATIONS: Final[dict[int, str]] = {1: _VERSION_1, 2: _VERSION_2}
@@ -92,8 +93,10 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path, version: int) -> 
     connection.execute("BEGIN")
     try:
         for number in sorted(n for n in MIGRATIONS if n > version):
-            connection.execute(MIGRATIONS[number])
-            connection.execute("INSERT INTO wf.schema_version (version, written_by) VALUES (?, ?)", [number, __version__])
+            execute(connection, MIGRATIONS[number])
+            execute(
+                connection, "INSERT INTO wf.schema_version (version, written_by) VALUES (?, ?)", [number, __version__]
+            )
         connection.execute(VIEWS)
         connection.execute("COMMIT")
     except BaseException:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event, encode_events
+from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     import duckdb
@@ -137,7 +138,7 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
 
     The caller holds the transaction.
     """
-    connection.execute(_LOAD, [rows])
+    execute(connection, _LOAD, [rows])
     connection.execute(_EVENTS)
     _project(connection)
 
@@ -150,8 +151,9 @@ def insert_events(connection: duckdb.DuckDBPyConnection, events: list[Event]) ->
 def rebuild(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
     """Make the projections of these runs anew from their events. The caller holds the transaction."""
     for table in ("runs", "steps", '"values"'):
-        connection.execute(f"DELETE FROM wf.{table} WHERE list_contains($1, run_id)", [run_ids])
-    connection.execute(
+        execute(connection, f"DELETE FROM wf.{table} WHERE list_contains($1, run_id)", [run_ids])
+    execute(
+        connection,
         f"CREATE OR REPLACE TEMP TABLE batch AS SELECT * EXCLUDE link, {DIGEST} AS digest FROM wf.events "
         "WHERE list_contains($1, run_id)",
         [run_ids],
@@ -161,7 +163,8 @@ def rebuild(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
 
 def relink(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
     """Link the events of these runs anew after they were changed on purpose. The caller holds the transaction."""
-    connection.execute(
+    execute(
+        connection,
         f"""CREATE OR REPLACE TEMP TABLE relinked AS SELECT run_id, seq, {LINK} AS link, digest FROM (
             SELECT *, coalesce(lag(digest) OVER (PARTITION BY run_id ORDER BY seq), {NO_DIGEST}) AS previous
             FROM (SELECT *, {DIGEST} AS digest FROM wf.events WHERE list_contains($1, run_id)))""",

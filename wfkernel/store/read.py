@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from wfkernel.engine.events import Event
+from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,7 +20,8 @@ def read_events(
     connection: duckdb.DuckDBPyConnection, run_id: str, after: int = 0, upto: int | None = None
 ) -> list[Event]:
     """The events of a run with a sequence number above `after` and not above `upto`, in order."""
-    rows = connection.execute(
+    rows = execute(
+        connection,
         "SELECT run_id, seq, ts, type, path, attempt, payload FROM wf.events "
         "WHERE run_id = $1 AND seq > $2 AND ($3 IS NULL OR seq <= $3) ORDER BY seq",
         [run_id, after, upto],

@@ -21,6 +21,7 @@ from wfkernel.store.disk import sync_folder
 from wfkernel.store.fsck import first_bad_events
 from wfkernel.store.projection import rebuild
 from wfkernel.store.read import transaction
+from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     from wfkernel.store.store import Store
@@ -47,7 +48,7 @@ def recover(store: Store, run_id: str, to: int | None = None) -> Recovered:
     Raises `RunNotFound`, and `StoreError` while its process lives or when `to` is behind the first bad event.
     """
     with store.database.open() as connection:
-        row = connection.execute("SELECT owner, last_seq FROM wf.runs WHERE run_id = ?", [run_id]).fetchone()
+        row = execute(connection, "SELECT owner, last_seq FROM wf.runs WHERE run_id = ?", [run_id]).fetchone()
         if row is None:
             raise RunNotFound(f"there is no run '{run_id}' in {store.path}. `wf ls` lists the runs.")
         if row[0] and store.is_alive(row[0]):
@@ -57,17 +58,19 @@ def recover(store: Store, run_id: str, to: int | None = None) -> Recovered:
         target = good if to is None else to
         if not 0 <= target <= good:
             raise StoreError(f"run '{run_id}' is good up to event {good}: recover to that one or an earlier one")
-        cursor = connection.execute("SELECT * FROM wf.events WHERE run_id = ? AND seq > ? ORDER BY seq", [run_id, target])
+        cursor = execute(
+            connection, "SELECT * FROM wf.events WHERE run_id = ? AND seq > ? ORDER BY seq", [run_id, target]
+        )
         names = [column[0] for column in cursor.description or ()]
         taken = [dict(zip(names, event, strict=True)) for event in cursor.fetchall()]
         removed = len(taken)
-        cursor = connection.execute("SELECT * FROM wf.checkpoints WHERE run_id = ? AND seq > ?", [run_id, target])
+        cursor = execute(connection, "SELECT * FROM wf.checkpoints WHERE run_id = ? AND seq > ?", [run_id, target])
         names = [column[0] for column in cursor.description or ()]
         taken += [dict(zip(names, checkpoint, strict=True)) for checkpoint in cursor.fetchall()]
         kept_in = _keep(store.quarantine, run_id, taken) if taken else None
         with transaction(connection):
             for table in ("events", "checkpoints"):
-                connection.execute(f"DELETE FROM wf.{table} WHERE run_id = ? AND seq > ?", [run_id, target])
+                execute(connection, f"DELETE FROM wf.{table} WHERE run_id = ? AND seq > ?", [run_id, target])
             rebuild(connection, [run_id])
         state = load_state(connection, run_id)
     return Recovered(run_id, target, removed, kept_in, state)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wfkernel.store.blobs import BlobDir
+from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,7 +57,7 @@ def _texts(
         "AND NOT list_contains($1, run_id)",
         "SELECT state FROM wf.checkpoints WHERE NOT list_contains($1, run_id)",
     ):
-        cursor = connection.cursor().execute(query, [without])
+        cursor = execute(connection.cursor(), query, [without])
         while rows := cursor.fetchmany(1_000):
             for (text,) in rows:
                 yield text.encode("utf-8")

@@ -18,6 +18,7 @@ from wfkernel.store.checkpoints import checksum
 from wfkernel.store.fsck import first_bad_events
 from wfkernel.store.projection import relink
 from wfkernel.store.read import transaction
+from wfkernel.store.sql import execute
 from wfkernel.store.trust import content_digest, is_trusted, sign
 
 if TYPE_CHECKING:
@@ -73,15 +74,19 @@ def trust(store: Store) -> int:
                 if count := _sign(document):
                     signed += count
                     runs.add(run_id)
-                    connection.execute(
-                        "UPDATE wf.events SET payload = ? WHERE run_id = ? AND seq = ?", [_text(document), run_id, seq]
+                    execute(
+                        connection,
+                        "UPDATE wf.events SET payload = ? WHERE run_id = ? AND seq = ?",
+                        [_text(document), run_id, seq],
                     )
             for id_, state in connection.execute("SELECT checkpoint_id, state FROM wf.checkpoints").fetchall():
                 document = json.loads(state)
                 if _sign(document):
                     text = _text(document)
-                    connection.execute(
-                        "UPDATE wf.checkpoints SET state = ?, checksum = ? WHERE checkpoint_id = ?", [text, checksum(text), id_]
+                    execute(
+                        connection,
+                        "UPDATE wf.checkpoints SET state = ?, checksum = ? WHERE checkpoint_id = ?",
+                        [text, checksum(text), id_],
                     )
             relink(connection, sorted(runs))
     return signed

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wfkernel.errors import DefinitionError
 from wfkernel.store.read import transaction
 from wfkernel.store.references import referenced
+from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     import duckdb
@@ -66,7 +67,8 @@ def prune(
 def _choose(
     connection: duckdb.DuckDBPyConnection, store: Store, older_than: float | None, keep_last: int | None
 ) -> list[dict[str, Any]]:
-    cursor = connection.execute(
+    cursor = execute(
+        connection,
         f"""SELECT run_id, workflow, status, updated, owner FROM (
             SELECT *, row_number() OVER (PARTITION BY workflow, notebook ORDER BY started DESC) AS place FROM wf.runs)
         WHERE (status IN {_ENDED} OR status = 'running') AND updated <= $1 AND place > $2 ORDER BY updated""",
@@ -84,7 +86,7 @@ def _delete(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
     ).fetchall()
     with transaction(connection):
         for (table,) in tables:
-            connection.execute(f'DELETE FROM wf."{table}" WHERE list_contains($1, run_id)', [run_ids])
+            execute(connection, f'DELETE FROM wf."{table}" WHERE list_contains($1, run_id)', [run_ids])
 
 
 def _collect(connection: duckdb.DuckDBPyConnection, store: Store, without: list[str], dry_run: bool) -> tuple[int, int]:

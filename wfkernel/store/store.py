@@ -32,6 +32,7 @@ from wfkernel.store.locate import find_store_path
 from wfkernel.store.owner import Owner, is_alive
 from wfkernel.store.projection import insert_events
 from wfkernel.store.read import read_events, transaction
+from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     import duckdb
@@ -135,8 +136,10 @@ class Store:
             if run == "latest":
                 rows = connection.execute("SELECT run_id FROM wf.runs ORDER BY started DESC LIMIT 1").fetchall()
             else:
-                rows = connection.execute(
-                    "SELECT run_id FROM wf.runs WHERE starts_with(run_id, $1) ORDER BY run_id = $1 DESC, run_id", [run]
+                rows = execute(
+                    connection,
+                    "SELECT run_id FROM wf.runs WHERE starts_with(run_id, $1) ORDER BY run_id = $1 DESC, run_id",
+                    [run],
                 ).fetchall()
         if not rows:
             raise RunNotFound(f"there is no run '{run}' in {self.path}. `wf ls` lists the runs.")
@@ -160,12 +163,13 @@ class Store:
     def exists(self, run_id: str) -> bool:
         """Whether there is a run of exactly this id."""
         with self.database.open() as connection:
-            return connection.execute("SELECT 1 FROM wf.runs WHERE run_id = ?", [run_id]).fetchone() is not None
+            return execute(connection, "SELECT 1 FROM wf.runs WHERE run_id = ?", [run_id]).fetchone() is not None
 
     def latest_run(self, notebook: str, mode: str) -> str | None:
         """Id of the newest run of a notebook in a mode, if there is one."""
         with self.database.open() as connection:
-            row = connection.execute(
+            row = execute(
+                connection,
                 "SELECT run_id FROM wf.runs WHERE notebook = ? AND mode = ? ORDER BY started DESC LIMIT 1",
                 [notebook, mode],
             ).fetchone()
@@ -174,7 +178,8 @@ class Store:
     def runs(self, *, limit: int = 50, status: str | None = None) -> list[dict[str, Any]]:
         """The newest runs as rows of the view `runs`; a run whose process died while running is `interrupted`."""
         with self.database.open() as connection:
-            cursor = connection.execute(
+            cursor = execute(
+                connection,
                 "SELECT v.*, w.owner FROM runs v JOIN wf.runs w USING (run_id) "
                 "WHERE $1 IS NULL OR v.status = $1 ORDER BY v.started_at DESC LIMIT $2",
                 [status, limit],

@@ -1,0 +1,540 @@
+"""Context search: what runs leave behind is found by meaning and by words, and vectors of two embedders never mix."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import wfkernel
+from tests.store.test_store import begin
+from wfkernel.engine import events as ev
+from wfkernel.engine.context import running
+from wfkernel.engine.events import Event
+from wfkernel.engine.workflow import Workflow
+from wfkernel.errors import DefinitionError, EmbedderError, StoreError
+from wfkernel.plan.step import step
+from wfkernel.store import context
+from wfkernel.store.about import about, render_json
+from wfkernel.store.codecs import encode_names
+from wfkernel.store.context import forget_runs
+from wfkernel.store.context_text import ContextRow
+from wfkernel.store.embedders import load_embedder
+from wfkernel.store.ranking import words
+from wfkernel.store.read import transaction
+from wfkernel.store.store import Store
+
+
+def texts(store: Store, **filters) -> dict[tuple[str, str], str]:
+    """(kind, step) -> text of everything that can be found."""
+    store.context.gather()
+    _, rows = store.query("SELECT kind, step, text FROM context ORDER BY noted_at DESC, id")
+    return {(kind, path): text for kind, path, text in rows}
+
+
+def note(store: Store, *lines: str, **meta) -> None:
+    for line in lines:
+        store.context.remember(line, meta)
+
+
+# -- what is gathered from runs ----------------------------------------------------------------------------------------
+
+
+def test_docs_outputs_and_errors_of_steps_become_texts(store):
+    run = begin(store)
+    load = run.begin("load", "code", {}, [], ["flights", "n"], doc="Read the departures of a year")
+    load.start()
+    frame = pd.DataFrame({"airline": ["UA"], "delay_minutes": [3]})
+    load.succeed(encode_names({"flights": frame, "n": 1}, store.blobs), 0.1)
+    train = run.begin("train", "code", {}, [], [])
+    train.start()
+    try:
+        frame["carrier"]
+    except KeyError as error:
+        train.fail(error)
+    found = texts(store)
+    assert found["doc", "load"] == "load: Read the departures of a year"
+    assert found["output", "load"] == (
+        "load: flights = pandas.DataFrame 1 rows x 2 columns: airline, delay_minutes\nn = 1"
+    )
+    assert found["error", "train"] == "train: KeyError: 'carrier'\nat frame[\"carrier\"]"
+
+
+def test_step_functions_leave_their_docs_inputs_and_outputs(store):
+    @step
+    def summarise(city: str) -> dict[str, str]:
+        """Describe the weather of a city."""
+        return {"summary": f"mild winters in {city}"}
+
+    workflow = Workflow("weather", store=store).then(summarise).commit()
+    assert workflow.run("Lisbon").status == "success"
+    found = texts(store)
+    assert found["doc", "summarise"] == "summarise: Describe the weather of a city."
+    assert found["input", ""] == "weather: Lisbon"
+    assert found["output", "summarise"] == "summary: mild winters in Lisbon"
+
+
+def test_numbers_leave_no_texts(store):
+    @step
+    def double(n: int) -> int:
+        return 2 * n
+
+    Workflow("numbers", store=store).then(double).commit().run(4)
+    assert texts(store) == {}
+
+
+def test_a_step_that_runs_again_replaces_its_output_and_keeps_its_errors(store):
+    run = begin(store)
+    for attempt in ("first", "second"):
+        work = run.begin("work", f"code of {attempt}", {}, [], ["x"])
+        work.start()
+        work.failed(ValueError(f"the {attempt} attempt failed"), retries=1, delay=0.0)
+        work.succeed(encode_names({"x": f"result of the {attempt} attempt"}, store.blobs), 0.1)
+    store.context.gather()
+    _, rows = store.query("SELECT kind, text FROM context ORDER BY kind, text")
+    assert [(kind, text) for kind, text in rows] == [
+        ("error", "work: ValueError: the first attempt failed"),
+        ("error", "work: ValueError: the second attempt failed"),
+        ("output", "work: x = result of the second attempt"),
+    ]
+
+
+def test_events_that_come_later_are_found_by_the_next_search(store):
+    run = begin(store)
+    work = run.begin("work", "c", {}, [], [])
+    work.start()
+    work.remember("turnstile counts are missing on Sundays", {})
+    assert store.context.search("Sundays")[0].step == "work"
+    work.remember("the harbour sensor reports in knots", {})
+    assert store.context.search("harbour", 1)[0].text == "the harbour sensor reports in knots"
+
+
+def test_a_run_begun_with_context_off_leaves_only_what_it_remembers(store, monkeypatch):
+    @step
+    def secret() -> str:
+        """Compute something confidential."""
+        wfkernel.remember("a remark somebody wanted to keep")
+        return "confidential salaries"
+
+    monkeypatch.setenv("WFKERNEL_CONTEXT", "0")
+    Workflow("off", store=store).then(secret).commit().run("confidential input")
+    monkeypatch.delenv("WFKERNEL_CONTEXT")  # it is the run that counts, not who searches
+    assert texts(store) == {("note", "secret"): "a remark somebody wanted to keep"}
+
+
+def test_the_context_view_is_up_to_date_whenever_it_is_queried(store):
+    begin(store).finish("failed", {"type": "DeadKernelError", "message": "the kernel died"})
+    assert store.query("SELECT kind, text, workflow FROM context")[1] == [
+        ("error", "DeadKernelError: the kernel died", "w")
+    ]
+
+
+def test_forgotten_runs_take_their_texts_and_index_along(store):
+    run = begin(store)
+    work = run.begin("work", "c", {}, [], [])
+    work.start()
+    work.remember("a remark about turbines", {})
+    note(store, "a remark about bicycles")
+    assert len(store.context.search("remark")) == 2
+    with store.database.open() as connection, transaction(connection):
+        connection.execute("DELETE FROM wf.events WHERE run_id = 'r1'")
+        connection.execute("DELETE FROM wf.runs WHERE run_id = 'r1'")
+        forget_runs(connection, ["r1"])
+    assert [found.text for found in store.context.search("remark")] == ["a remark about bicycles"]
+    for table in ("context_indexed", "context_vectors"):
+        assert store.query(f"SELECT count(*) FROM wf.{table}")[1] == [(1,)]
+
+
+# -- remember ----------------------------------------------------------------------------------------------------------
+
+
+def test_remember_in_a_step_is_an_event_of_its_run(store):
+    run = begin(store)
+    work = run.begin("clean", "c", {}, [], [])
+    work.start()
+    with running(work):
+        wfkernel.remember("UA leaves the delay of cancelled flights empty", topic="data", kind="finding")
+    (event,) = [e for e in store.events("r1") if e.type == ev.CONTEXT_REMEMBER]
+    assert event.payload == {
+        "text": "UA leaves the delay of cancelled flights empty", "kind": "finding", "meta": {"topic": "data"},
+    }  # fmt: skip
+    (found,) = store.context.search("cancelled flights")
+    assert (found.run_id, found.step, found.workflow, found.kind, found.meta) == (
+        "r1", "clean", "w", "finding", {"topic": "data"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("worker", ["inline", "threads", "processes"])
+def test_a_step_remembers_wherever_it_runs(store, worker):
+    from tests.store.remembering import remark
+
+    Workflow("w", store=store).then(step(remark, worker=worker)).commit().run("pumps")
+    (found,) = store.context.search("pumps", kind="note")
+    assert (found.text, found.step, dict(found.meta)) == ("maintenance of pumps is due", "remark", {"by": "step"})
+
+
+def test_remember_outside_steps_needs_no_run(store, monkeypatch):
+    wfkernel.remember("call the airport before the holidays", who="Ines")
+    (found,) = wfkernel.search("airport")
+    assert (found.text, found.run_id, found.meta) == ("call the airport before the holidays", None, {"who": "Ines"})
+
+
+@pytest.mark.parametrize(
+    ("text", "meta", "message"),
+    [
+        ("  ", {}, "takes a text with words in it"),
+        (None, {}, "takes a text with words in it"),
+        ("text", {"x": object()}, "not JSON-safe"),
+        ("text", {"kind": 3}, "kind is a word"),
+    ],
+)
+def test_what_cannot_be_remembered_is_refused_in_one_line(store, text, meta, message):
+    with pytest.raises(DefinitionError, match=message):
+        store.context.remember(text, meta)
+
+
+# -- search ------------------------------------------------------------------------------------------------------------
+
+NOTES = (
+    "The kitten slept on the sofa",
+    "Quarterly revenue rose by four percent",
+    "connection to the database timed out",
+    "petals and sepals of iris flowers",
+)
+
+
+def test_a_text_is_found_by_its_meaning_without_a_common_word(store):
+    note(store, *NOTES)
+    assert store.context.search("a cat napping", 1, mode="vectors")[0].text == NOTES[0]
+    assert store.context.search("a cat napping", 1)[0].text == NOTES[0]
+    assert store.context.search("a cat napping", mode="words") == []
+
+
+def test_a_text_is_found_by_a_word_no_embedder_knows(store):
+    note(store, *NOTES, "ticket WFX-90817 is about the same")
+    assert store.context.search("WFX-90817", 1)[0].text == "ticket WFX-90817 is about the same"
+
+
+def test_words_are_found_in_every_form_and_inside_names(store):
+    note(store, "read_csv fails on quoted fields", "a HTTPError was raised while downloading")
+    assert store.context.search("quote field", 1, mode="words")[0].text.startswith("read_csv")
+    assert store.context.search("csv", 1, mode="words")[0].text.startswith("read_csv")
+    assert store.context.search("download http", 1, mode="words")[0].text.startswith("a HTTPError")
+
+
+def test_the_same_text_is_found_once_from_where_it_was_left_last(store):
+    for run_id in ("r1", "r2"):
+        work = begin(store, run_id).begin("work", "c", {}, [], [])
+        work.start()
+        work.remember("the disk is full", {})
+    assert [found.run_id for found in store.context.search("disk full")] == ["r2"]
+    assert [found.run_id for found in store.context.search("disk full", run="r1")] == ["r1"]
+
+
+def test_filters(store):
+    note(store, "pumps in the north", topic="a", n=1)
+    note(store, "pumps in the south", topic="b", n=2, kind="finding")
+    store.context.add([ContextRow("t1", "template", "pumps in general")])
+
+    def found(**filters) -> set[str]:
+        return {one.text.rpartition(" ")[2] for one in store.context.search("pumps", 10, **filters)}
+
+    assert found() == {"north", "south", "general"}
+    assert found(kind="finding") == {"south"}
+    assert found(kind=["finding", "template"]) == {"south", "general"}
+    assert found(where={"topic": "a"}) == {"north"}
+    assert found(where={"topic": ["a", "b"]}) == {"north", "south"}
+    assert found(where={"n": 2, "kind": "finding"}) == {"south"}
+    assert found(where={"nosuch": 1}) == set()
+    assert found(where="meta->>'topic' = 'a' OR kind = 'template' -- a comment") == {"north", "general"}
+
+
+def test_a_session_sees_its_own_texts(store):
+    for run_id, session in (("r1", "monday"), ("r2", "friday")):
+        payload = {"status": "running", "workflow": "w", "mode": "workflow", "owner": store.owner, "session": session}
+        said = {"text": f"remark of {session}", "kind": "note", "meta": {}}
+        store.append([Event(run_id, 1, 1.0, ev.RUN_START, "", 0, payload),
+                      Event(run_id, 2, 2.0, ev.CONTEXT_REMEMBER, "a", 0, said)])  # fmt: skip
+    (found,) = store.context.search("remark", session="friday")
+    assert (found.text, found.session) == ("remark of friday", "friday")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"text": " "}, DefinitionError, "needs some words"),
+        ({"text": "x", "k": 0}, DefinitionError, "at least 1"),
+        ({"text": "x", "mode": "magic"}, DefinitionError, "no mode 'magic': hybrid, vectors, words"),
+        ({"text": "x", "where": "kind ="}, DefinitionError, "not a condition in SQL"),
+        ({"text": "x", "where": "1) ; DROP TABLE wf.context; SELECT (1"}, DefinitionError, "more than a condition"),
+        ({"text": "x", "where": "nosuch = 1"}, StoreError, 'column "nosuch" not found'),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused_in_one_line(store, arguments, error, message):
+    note(store, *NOTES)
+    with pytest.raises(error, match=message) as raised:
+        store.context.search(**arguments)
+    assert "\n" not in str(raised.value)
+    assert len(store.context.search("kitten sofa iris database revenue", 10)) >= 1
+
+
+def test_an_empty_store_has_nothing_to_find(store):
+    assert store.context.search("anything") == []
+
+
+def test_results_come_best_first_and_not_more_than_asked_for(store):
+    note(store, *(f"remark number {n} on pumps" for n in range(30)))
+    found = store.context.search("pumps remark", 7)
+    assert len(found) == 7
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert all(0 < one.score <= 1 for one in found)
+
+
+@given(st.text())
+def test_words_of_any_text_are_lower_case_and_without_spaces(text):
+    for word in words(text):
+        assert word == word.lower()
+        assert word.split() == [word]
+
+
+# -- embedders ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def endpoint(monkeypatch) -> Iterator[ThreadingHTTPServer]:
+    """A server that speaks OpenAI's embeddings API: vectors of as many dimensions as the model's name says."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.server.requests.append((self.path, self.headers.get("Authorization"), len(body["input"])))  # type: ignore[attr-defined]
+            status = self.server.status  # type: ignore[attr-defined]
+            size = int(body["model"].rpartition("-")[2])
+            data = []
+            for index, text in enumerate(body["input"]):
+                vector = np.zeros(size)
+                for word in text.lower().split():
+                    vector[sum(word.encode()) % size] += 1.0
+                data.append({"index": index, "embedding": vector.tolist()})
+            answer = json.dumps({"data": data[::-1]} if status == 200 else {"error": "no"}).encode()
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.requests, server.status = [], 200  # type: ignore[attr-defined]
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1/")
+    monkeypatch.setenv("OPENAI_API_KEY", "the key")
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_an_endpoint_that_speaks_openais_api_embeds(store, endpoint, monkeypatch):
+    monkeypatch.setenv("WFKERNEL_EMBEDDER", "openai:words-32")
+    note(store, *NOTES)
+    assert store.context.search("iris flowers", 1, mode="vectors")[0].text == NOTES[3]
+    assert store.query("SELECT value FROM wf.settings WHERE name = 'embedder'")[1] == [
+        ('{"name":"openai:words-32","dimension":32}',)
+    ]
+    assert endpoint.requests == [("/v1/embeddings", "Bearer the key", 4), ("/v1/embeddings", "Bearer the key", 1)]
+
+
+def test_texts_are_sent_in_batches_and_each_only_once(store, endpoint, monkeypatch):
+    monkeypatch.setenv("WFKERNEL_EMBEDDER", "openai:words-8")
+    note(store, *(f"remark number {n}" for n in range(3)), "remark number 1")
+    monkeypatch.setattr(type(load_embedder("openai:words-8")), "_AT_ONCE", 2)
+    store.context.search("remark")
+    assert [count for *_, count in endpoint.requests] == [2, 1, 1]
+
+
+@pytest.mark.parametrize(("status", "message"), [(401, "answered 401 .*Set OPENAI_API_KEY"), (500, "answered 500")])
+def test_an_endpoint_that_refuses_is_named(store, endpoint, monkeypatch, status, message):
+    endpoint.status = status
+    monkeypatch.setenv("WFKERNEL_EMBEDDER", "openai:words-8")
+    note(store, *NOTES)
+    with pytest.raises(EmbedderError, match=message):
+        store.context.search("kitten")
+    assert store.context.search("kitten", mode="words")  # which needs no embedder
+
+
+def test_an_endpoint_that_is_not_there_is_named(store, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("WFKERNEL_EMBEDDER", "openai:words-8")
+    note(store, *NOTES)
+    with pytest.raises(EmbedderError, match=r"http://127.0.0.1:9/v1/embeddings cannot be reached"):
+        store.context.search("kitten")
+
+
+def test_a_store_refuses_vectors_of_another_embedder_until_it_is_reindexed(store, endpoint, monkeypatch):
+    note(store, *NOTES)
+    store.context.search("kitten")
+    monkeypatch.setenv("WFKERNEL_EMBEDDER", "openai:words-32")
+    with pytest.raises(
+        EmbedderError, match=r"from wordllama \(256 dimensions\).*wf search --reindex --embedder openai:words-32"
+    ):
+        store.context.search("kitten")
+    assert store.context.reindex() == "openai:words-32"
+    assert store.context.search("kitten slept", 1, mode="vectors")[0].text == NOTES[0]
+    monkeypatch.delenv("WFKERNEL_EMBEDDER")
+    assert store.context.search("kitten slept", 1, mode="vectors")[0].text == NOTES[0]  # the store remembers
+
+
+def test_a_reindex_that_fails_leaves_everything_as_it_was(store, monkeypatch):
+    note(store, *NOTES)
+    before = store.context.search("a cat napping")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    with pytest.raises(EmbedderError, match="cannot be reached"):
+        store.context.reindex("openai:words-8")
+    assert store.context.search("a cat napping") == before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nosuch", "there is no embedder 'nosuch'. Known: wordllama, sentence-transformers, fastembed, openai"),
+        ("wordllama:big", "brings one model"),
+    ],
+)
+def test_an_unknown_embedder_is_refused(name, message):
+    with pytest.raises(EmbedderError, match=message):
+        load_embedder(name)
+
+
+def test_an_embedder_whose_package_is_not_installed_says_what_to_install(store, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for name in ("sentence-transformers", "fastembed"):
+        with pytest.raises(EmbedderError, match=f"pip install {name}"):
+            load_embedder(name).embed(["text"])
+
+
+def test_vectors_are_those_of_wordllama():
+    given = ["a small kitten", "", "Größe 12 µm", "def read_csv(path): ..."]
+    ours = load_embedder("wordllama").embed(given)
+    theirs = subprocess.run(
+        [sys.executable, "-c",
+         "import json, sys, wordllama, pathlib\n"
+         "model = wordllama.WordLlama.load(cache_dir=pathlib.Path(wordllama.__file__).parent, disable_download=True)\n"
+         "print(json.dumps(model.embed(json.loads(sys.argv[1])).tolist()))",
+         json.dumps([text for text in given if text])],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    np.testing.assert_allclose(ours[[0, 2, 3]], json.loads(theirs.stdout), rtol=1e-4, atol=1e-5)
+    assert not ours[1].any()
+
+
+def test_searching_leaves_the_loggers_of_the_process_alone(store):
+    note(store, *NOTES)
+    store.context.search("kitten")
+    assert "wordllama" not in logging.root.manager.loggerDict
+
+
+def test_an_embedder_that_returns_nonsense_is_named(store, monkeypatch):
+    class Broken:
+        name = "broken"
+
+        def embed(self, given: list[str]) -> np.ndarray:
+            return np.full((len(given), 3), np.nan)
+
+    monkeypatch.setattr(context, "load_embedder", lambda name: Broken())
+    note(store, *NOTES)
+    with pytest.raises(EmbedderError, match="the embedder broken returned"):
+        store.context.search("kitten")
+
+
+# -- renderings --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (pd.DataFrame({"a": [1], "b": [2]}), "1 rows x 2 columns: a, b"),
+        (pd.Series([1.0, 2.0], name="delay"), "2 values of float64, named delay"),
+        (np.zeros((2, 3), np.float32), "float32 array of 2 x 3"),
+        ((1, "two"), "[1, two]"),
+        (object(), ""),
+        (wfkernel.Store, ""),
+    ],
+)
+def test_values_are_described_in_a_line(value, text):
+    assert about(value) == text
+
+
+def test_a_repr_that_raises_is_the_classes_own_mistake():
+    from dataclasses import dataclass
+
+    @dataclass(repr=False)
+    class Broken:
+        n: int
+
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    assert about(Broken(1)) == ""
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_json_of_any_size_becomes_a_short_text(value):
+    assert len(render_json(value, 100)) <= 100
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def wf(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "wfkernel", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_wf_search_prints_and_filters(store, tmp_path):
+    note(store, *NOTES, topic="misc")
+    note(store, "a template for cats", kind="template")
+    store.close()
+    shown = wf(tmp_path, "search", "a cat napping", "-k", "2")
+    assert shown.returncode == 0, shown.stderr
+    assert "template for cats" in shown.stdout
+    assert "kitten" in shown.stdout
+    as_json = json.loads(
+        wf(tmp_path, "search", "kitten", "--kind", "note", "--where", "meta->>'topic' = 'misc'", "--json").stdout
+    )
+    assert as_json[0]["text"] == NOTES[0]
+    assert set(as_json[0]) == {"text", "score", "kind", "run_id", "step", "workflow", "notebook", "session", "meta"}
+
+
+def test_wf_search_refuses_and_reindexes(store, tmp_path, endpoint):
+    note(store, *NOTES)
+    store.context.search("kitten")
+    store.close()
+    refused = wf(tmp_path, "search", "kitten", "--embedder", "openai:words-16")
+    assert refused.returncode == 2
+    assert refused.stderr == "wf: --embedder goes with --reindex: one store holds vectors of one embedder\n"
+    assert wf(tmp_path, "search").returncode == 2
+    done = wf(tmp_path, "search", "--reindex", "--embedder", "openai:words-16")
+    assert (done.returncode, done.stderr) == (0, "all texts are embedded with openai:words-16\n")
+    assert NOTES[0] in wf(tmp_path, "search", "kitten slept", "--mode", "vectors", "-k", "1").stdout
