@@ -67,7 +67,7 @@ from wfkernel.notebook.view import view_of
 
 run = RunState("r1", "suspended", workflow="release", started_at=clock.time() - 75)
 run.params = {"version": "1.2"}
-run.steps["load"] = StepState("load", "success", 1, 1, duration=12.3, restored=True, binds=["rows"])
+run.steps["load"] = StepState("load", "success", 1, 1, duration=12.3, restored=True, restored_in=0.25, binds=["rows"])
 run.steps["clean"] = StepState("clean", "success", 2, 2, duration=0.4, binds=["rows"])
 run.steps["clean"].log.extend(["dropped 3 rows", "<b>kept</b> 97"])
 run.steps["approve"] = StepState("approve", "suspended", 1, 1, reads=["rows"], binds=["answer"])
@@ -140,7 +140,7 @@ def test_a_run_is_shown_with_its_steps(suspended):
     assert 'version = "1.2"' in shown
     assert "suspended, 2 of 4 steps done" in shown
     assert "restored" in shown
-    assert "12 s" in shown
+    assert "0.25 s" in shown
     assert "success, attempt 2" in shown
     assert "0.40 s" in shown
     assert "waits for approve" in shown

@@ -29,7 +29,7 @@ def a_run(**changes: Any) -> RunState:
     """A run with a step in every state a person may meet."""
     run = RunState("run-1", "suspended", workflow="etl", started_at=100.0, params={"day": "2026-11-20"})
     run.steps = {
-        "load": StepState("load", "success", 1, 1, duration=12.3, restored=True, binds=["rows"]),
+        "load": StepState("load", "success", 1, 1, duration=12.3, restored=True, restored_in=0.25, binds=["rows"]),
         "clean": StepState("clean", "success", 2, 2, duration=0.4, reads=["rows"], binds=["tidy"]),
         "fetch": StepState("fetch", "running", 1, 1, started_at=150.0),
         "train": StepState("train", "failed", 3, 3, duration=4.0),
@@ -171,7 +171,7 @@ def test_html_is_a_table_that_reads_without_any_style():
     rows = Reader(render_html(view_of(a_run(), now=200.0))).rows
     assert [cell.strip() for cell in rows[0]] == ["Step", "Status", "Time", "Executions", ""]
     read = {row[0]: row[1:] for row in rows[1:]}
-    assert read["load"][:3] == ["↺ restored", "12 s", "1"]
+    assert read["load"][:3] == ["↺ restored", "0.25 s", "1"]
     assert read["clean"][:3] == ["✓ success", "0.40 s", "2"]
     assert read["fetch"][:2] == ["● running", "50 s"]
     assert "30 / 120 files" in read["fetch"][3]

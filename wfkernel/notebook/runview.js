@@ -5,7 +5,7 @@
 
 const ICONS = {
   pending: "○", running: "●", waiting: "…", suspended: "❚❚", paused: "❚❚",
-  success: "✓", restored: "↺", failed: "✗", tripwire: "⚠", canceled: "⊘",
+  success: "✓", restored: "↺", failed: "✗", tripwire: "⚠", canceled: "⊘", skipped: "↷",
 };
 
 function say(node, text) {

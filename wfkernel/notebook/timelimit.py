@@ -37,7 +37,13 @@ def time_limit(step: str, seconds: float | None) -> Iterator[None]:
                 signal.pthread_kill(main, signal.SIGINT)
             else:
                 _thread.interrupt_main()
+            if loop is not None:  # a loop that waits does not notice what a signal handler scheduled
+                loop.call_soon_threadsafe(lambda: None)
 
+    try:
+        loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+    except RuntimeError:
+        loop = None
     finished = False
     timer = threading.Timer(seconds, interrupt)
     timer.daemon = True

@@ -40,6 +40,7 @@ ICONS: Final = {
     "failed": "✗",
     "tripwire": "⚠",
     "canceled": "⊘",
+    "skipped": "↷",
 }
 """One sign per status; always shown beside the word."""
 
