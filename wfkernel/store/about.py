@@ -89,8 +89,9 @@ def _tells_itself(value: Any) -> bool:
     kind = type(value)
     if "__dataclass_fields__" in vars(kind) or "__pydantic_fields__" in vars(kind):
         return True
-    base = sys.modules.get("sklearn.base")
-    return base is not None and isinstance(value, base.BaseEstimator)
+    # Another thread may be just importing it: then the module is there and the class is not yet.
+    estimator = getattr(sys.modules.get("sklearn.base"), "BaseEstimator", None)
+    return estimator is not None and isinstance(value, estimator)
 
 
 def _shortened(text: str, length: int = TEXT_LENGTH) -> str:
