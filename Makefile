@@ -25,7 +25,8 @@ lint: $(VENV)/.test
 
 # Timings, printed; no test asserts a time.
 bench: $(VENV)/.test
-	for script in tests/benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	for name in import_time step_overhead frame_checkpoint engine workers store_steps context_recall context_search; do \
+	  echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit 1; done
 
 # The browser tests drive the Chromium of the distribution.
 browser:

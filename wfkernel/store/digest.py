@@ -157,10 +157,10 @@ class _Tokens:
             pass
         kind = type(value)
         pandas: Any = sys.modules.get("pandas")
-        if pandas is not None and kind is pandas.DataFrame:
+        if kind is getattr(pandas, "DataFrame", None):
             columns = [pandas.Series(column.array, copy=False) for _, column in value.items()]
             parts: tuple[Any, ...] = (value.columns, value.index, columns)
-        elif pandas is not None and kind is pandas.Series:
+        elif kind is getattr(pandas, "Series", None):
             data = value.to_numpy() if value.dtype == object else value.array
             parts = (value.name, value.index, data)
         else:
@@ -196,14 +196,15 @@ def _written(write: Callable[[Any, Any], None], value: Any) -> bytes:
 
 
 def _is_object_array(value: Any) -> bool:
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and type(value) is numpy.ndarray and value.dtype.hasobject
+    # Another thread may be just importing numpy: then the module is there and the class is not yet.
+    array = getattr(sys.modules.get("numpy"), "ndarray", None)
+    return array is not None and type(value) is array and bool(value.dtype.hasobject)
 
 
 def _model_parts(value: Any) -> tuple[Any, ...] | None:
     """A pydantic model: class and field values, not which fields were set nor what is computed from them."""
-    pydantic: Any = sys.modules.get("pydantic")
-    if pydantic is None or not isinstance(value, pydantic.BaseModel):
+    model: Any = getattr(sys.modules.get("pydantic"), "BaseModel", None)
+    if model is None or not isinstance(value, model):
         return None
     fields = {name: value.__dict__.get(name) for name in type(value).model_fields}
     return ("model", type(value), fields, value.__pydantic_extra__, value.__pydantic_private__)
