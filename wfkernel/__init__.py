@@ -17,11 +17,14 @@ if TYPE_CHECKING:
     from wfkernel.engine.failures import PermanentError, Tripwire
     from wfkernel.engine.hooks import Cancel, Continue, Hooks, Modify, Replace, Retry, Skip
     from wfkernel.engine.limits import Limits
+    from wfkernel.engine.restarts import RestartPolicy, WorkerDied
     from wfkernel.engine.result import RunInfo, RunResult, StepResult
     from wfkernel.engine.run import Run
     from wfkernel.engine.sessions import Session
+    from wfkernel.engine.signal import CancelSignal, cancel_signal
     from wfkernel.engine.state import RunState, StepState, fold
     from wfkernel.engine.wake import wake
+    from wfkernel.engine.worker import register_worker
     from wfkernel.engine.workflow import Workflow
     from wfkernel.errors import (
         AnswerInvalid,
@@ -44,8 +47,6 @@ if TYPE_CHECKING:
     from wfkernel.plan.step import step
     from wfkernel.store.recall import remember, search
     from wfkernel.store.store import Store, open_store
-    from wfkernel.workers.base import CancelSignal, cancel_signal, register_worker
-    from wfkernel.workers.died import RestartPolicy, WorkerDied
 
 __version__ = "0.1.0"
 
@@ -56,11 +57,14 @@ _MODULES = {
     "engine.failures": ["PermanentError", "Tripwire"],
     "engine.hooks": ["Cancel", "Continue", "Hooks", "Modify", "Replace", "Retry", "Skip"],
     "engine.limits": ["Limits"],
+    "engine.restarts": ["RestartPolicy", "WorkerDied"],
     "engine.result": ["RunInfo", "RunResult", "StepResult"],
     "engine.run": ["Run"],
     "engine.sessions": ["Session"],
+    "engine.signal": ["CancelSignal", "cancel_signal"],
     "engine.state": ["RunState", "StepState", "fold"],
     "engine.wake": ["wake"],
+    "engine.worker": ["register_worker"],
     "engine.workflow": ["Workflow"],
     "errors": [
         "AnswerInvalid",
@@ -83,8 +87,6 @@ _MODULES = {
     "plan.step": ["step"],
     "store.recall": ["remember", "search"],
     "store.store": ["Store", "open_store"],
-    "workers.base": ["CancelSignal", "cancel_signal", "register_worker"],
-    "workers.died": ["RestartPolicy", "WorkerDied"],
 }
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from wfkernel.workers.base import Call, CancelSignal, Worker
+from wfkernel.engine.signal import CancelSignal
+from wfkernel.engine.worker import Call, Worker
 from wfkernel.workers.inline import InlineWorker
 from wfkernel.workers.processes import ProcessWorker
 from wfkernel.workers.threads import ThreadWorker

@@ -11,10 +11,10 @@ import pytest
 
 from tests.engine.conftest import go
 from wfkernel.engine.failures import PermanentError, StepTimeout, Tripwire, WorkflowFailed
+from wfkernel.engine.restarts import RestartPolicy
 from wfkernel.engine.result import RunResult
 from wfkernel.engine.workflow import Workflow
 from wfkernel.plan.step import step
-from wfkernel.workers.died import RestartPolicy
 
 
 @step

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.workers.steps import RecordingStep
-from wfkernel.workers.base import Call, CancelSignal, Worker
+from wfkernel.engine.signal import CancelSignal
+from wfkernel.engine.worker import Call, Worker
 from wfkernel.workers.inline import InlineWorker
 from wfkernel.workers.processes import ProcessWorker
 from wfkernel.workers.threads import ThreadWorker

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from wfkernel import progress, suspend, write
 from wfkernel.engine.context import current_step
 from wfkernel.engine.script import validate_answer
+from wfkernel.engine.signal import CancelSignal, cancel_signal
 from wfkernel.errors import AnswerInvalid, RunSuspended
-from wfkernel.workers.base import CancelSignal, cancel_signal
 
 
 class Done:

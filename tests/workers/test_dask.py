@@ -12,10 +12,11 @@ import pytest
 
 from tests.workers import steps
 from tests.workers.conftest import appeared, run
+from wfkernel.engine.restarts import WorkerDied
+from wfkernel.engine.signal import CancelSignal
+from wfkernel.engine.worker import StepStopped
 from wfkernel.errors import DefinitionError
-from wfkernel.workers.base import CancelSignal, StepStopped
 from wfkernel.workers.dask import DaskWorker
-from wfkernel.workers.died import WorkerDied
 
 
 def test_calls_run_in_both_worker_processes_of_the_cluster(dask_client):
@@ -80,7 +81,7 @@ if sys.argv[1] == "not installed":
 from tests.workers import steps
 from tests.workers.conftest import run
 from wfkernel.errors import DefinitionError
-from wfkernel.workers.base import get_worker
+from wfkernel.engine.worker import get_worker
 try:
     asyncio.run(run(get_worker("dask"), steps.add, 1))
 except DefinitionError as error:

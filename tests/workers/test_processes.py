@@ -16,9 +16,10 @@ import pytest
 from tests.workers import steps
 from tests.workers.conftest import appeared, run
 from tests.workers.steps import RecordingStep
+from wfkernel.engine.restarts import WorkerDied
+from wfkernel.engine.signal import CancelSignal
+from wfkernel.engine.worker import StepStopped
 from wfkernel.errors import DefinitionError
-from wfkernel.workers.base import CancelSignal, StepStopped
-from wfkernel.workers.died import WorkerDied
 from wfkernel.workers.processes import ProcessWorker
 
 
@@ -295,7 +296,7 @@ def test_a_script_without_a_main_guard_and_its_own_functions_work(tmp_path):
     (tmp_path / "script.py").write_text(
         "import asyncio, os\n"
         "from tests.workers.conftest import run\n"
-        "from wfkernel.workers.base import get_worker\n"
+        "from wfkernel.engine.worker import get_worker\n"
         "FACTOR = 3\n"
         "class Thing:\n    def __init__(self, n): self.n = n\n"
         "def work(thing): return Thing(thing.n * FACTOR), os.getpid()\n"

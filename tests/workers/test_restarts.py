@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from tests.workers import steps
 from tests.workers.steps import RecordingStep
+from wfkernel.engine.restarts import RestartPolicy, WorkerDied, run_with_restarts
+from wfkernel.engine.signal import CancelSignal
+from wfkernel.engine.worker import Call
 from wfkernel.errors import DefinitionError
 from wfkernel.testing import FakeClock
-from wfkernel.workers.base import Call, CancelSignal
-from wfkernel.workers.died import RestartPolicy, WorkerDied, run_with_restarts
 
 
 def crash(processes, file, times, policy, signal=None):

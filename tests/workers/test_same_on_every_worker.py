@@ -13,8 +13,9 @@ from tests.workers import steps
 from tests.workers.conftest import appeared, run
 from tests.workers.steps import Decision, RecordingStep
 from wfkernel.engine.context import current_step
+from wfkernel.engine.signal import CancelSignal
+from wfkernel.engine.worker import StepStopped
 from wfkernel.errors import DefinitionError, RunSuspended
-from wfkernel.workers.base import CancelSignal, StepStopped
 from wfkernel.workers.shipping import RemoteStepError
 
 CANNOT_REBUILD = {"processes", "dask"}

@@ -12,7 +12,8 @@ from concurrent.futures import CancelledError
 import pytest
 
 from tests.workers.conftest import run
-from wfkernel.workers.base import CancelSignal, StepStopped, cancel_signal
+from wfkernel.engine.signal import CancelSignal, cancel_signal
+from wfkernel.engine.worker import StepStopped
 from wfkernel.workers.daemons import DaemonThreads
 from wfkernel.workers.threads import ThreadWorker
 

@@ -25,13 +25,14 @@ from wfkernel.engine.failures import (
 )
 from wfkernel.engine.hooks import Replace, Retry, Skip
 from wfkernel.engine.remember import doc_once
+from wfkernel.engine.restarts import RestartPolicy, WorkerDied, run_with_restarts
 from wfkernel.engine.script import describe_error
+from wfkernel.engine.signal import CancelSignal, signalled_by
 from wfkernel.engine.step_run import StepRun
 from wfkernel.engine.values import reveal
+from wfkernel.engine.worker import Call, get_worker
 from wfkernel.errors import RunSuspended, ValueUnreadable
 from wfkernel.plan.shape import Misfit
-from wfkernel.workers.base import Call, CancelSignal, get_worker, signalled_by
-from wfkernel.workers.died import RestartPolicy, WorkerDied, run_with_restarts
 
 if TYPE_CHECKING:
     from wfkernel.engine.core import Core, Frame

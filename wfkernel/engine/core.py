@@ -25,7 +25,7 @@ from wfkernel.plan.step import spec_of
 if TYPE_CHECKING:
     from wfkernel.engine.scope import StateScope
     from wfkernel.engine.sessions import Session
-    from wfkernel.workers.base import CancelSignal
+    from wfkernel.engine.signal import CancelSignal
 
 __all__ = ["Core", "Frame", "MapScope"]
 

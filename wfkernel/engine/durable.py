@@ -33,17 +33,20 @@ from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.core import Core, Frame
 from wfkernel.engine.failures import Halt, StepFailed, Suspended, TimeTravelRefused
 from wfkernel.engine.hooks import Hooks
-from wfkernel.engine.interpreter import SEVERITY, run_nested, sleep_until
+from wfkernel.engine.interpreter import run_nested
 from wfkernel.engine.limits import Limits
 from wfkernel.engine.loop import run_sync
 from wfkernel.engine.memory import RunStore
+from wfkernel.engine.options import Callback, Options
 from wfkernel.engine.recorder import Durability
 from wfkernel.engine.result import RunResult
-from wfkernel.engine.run import Callback, Options, Run, get_run
+from wfkernel.engine.run import Run, get_run
 from wfkernel.engine.scope import StateScope
 from wfkernel.engine.sessions import Session
+from wfkernel.engine.sleeping import sleep_until
 from wfkernel.engine.state import RunState, StepState
 from wfkernel.engine.step_run import ConditionContext
+from wfkernel.engine.together import SEVERITY
 from wfkernel.engine.values import Codec, reveal
 from wfkernel.errors import DefinitionError, WorkflowError
 from wfkernel.plan import nodes

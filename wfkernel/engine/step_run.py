@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from wfkernel.engine.core import Core, Frame
     from wfkernel.engine.scope import StateScope
+    from wfkernel.engine.signal import CancelSignal
     from wfkernel.plan.step import StepSpec
-    from wfkernel.workers.base import CancelSignal
 
 __all__ = ["ConditionContext", "StepRun", "Writer", "previous_output"]
 

@@ -19,10 +19,11 @@ from wfkernel.engine.interpreter import run_plan
 from wfkernel.engine.limits import Limits
 from wfkernel.engine.loop import run_sync
 from wfkernel.engine.memory import RunStore
+from wfkernel.engine.options import Callback, Options
 from wfkernel.engine.recorder import Durability
 from wfkernel.engine.result import RunResult
 from wfkernel.engine.resume import _INDEX
-from wfkernel.engine.run import Callback, Options, Run, get_run
+from wfkernel.engine.run import Run, get_run
 from wfkernel.engine.scope import ConflictRule, StateScope
 from wfkernel.engine.sessions import Session
 from wfkernel.engine.state import RunState

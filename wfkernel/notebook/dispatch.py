@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 from wfkernel.engine.failures import StepTimeout
 from wfkernel.engine.loop import run_sync
 from wfkernel.engine.script import Inputs, StepRun
+from wfkernel.engine.signal import CancelSignal
+from wfkernel.engine.worker import Call, get_worker
 from wfkernel.errors import DefinitionError, RunSuspended
 from wfkernel.notebook.cellrun import checkpoint
 from wfkernel.store.codecs import encode_names
 from wfkernel.store.digest import digest_value
-from wfkernel.workers.base import Call, CancelSignal, get_worker
 
 if TYPE_CHECKING:
     from wfkernel.notebook.session import Session

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Final, NoReturn
 
-from wfkernel.workers.base import CancelSignal
+from wfkernel.engine.signal import CancelSignal
 from wfkernel.workers.capture import text_stream
 from wfkernel.workers.channel import Channel, ChannelClosed
 from wfkernel.workers.execute import Outcome, execute

@@ -22,10 +22,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine.context import running
+from wfkernel.engine.restarts import WorkerDied
+from wfkernel.engine.signal import CancelSignal
+from wfkernel.engine.worker import Call, StepStopped
 from wfkernel.errors import DefinitionError, WorkflowError
-from wfkernel.workers.base import Call, CancelSignal, StepStopped
 from wfkernel.workers.capture import capturing, print_here
-from wfkernel.workers.died import WorkerDied
 from wfkernel.workers.execute import Outcome, begin, execute
 from wfkernel.workers.remote import Relay, RemoteStep, open_call
 from wfkernel.workers.shipping import pack_call, pack_outcome, unpack_outcome

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine.context import running
+from wfkernel.engine.signal import CancelSignal, signalled_by
+from wfkernel.engine.worker import Call, StepStopped
 from wfkernel.errors import DefinitionError
-from wfkernel.workers.base import Call, CancelSignal, StepStopped, signalled_by
 
 if TYPE_CHECKING:
     from wfkernel.engine.context import StepContext

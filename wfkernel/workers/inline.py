@@ -10,7 +10,8 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine.context import running
-from wfkernel.workers.base import Call, CancelSignal, signalled_by
+from wfkernel.engine.signal import CancelSignal, signalled_by
+from wfkernel.engine.worker import Call
 from wfkernel.workers.execute import begin
 
 if TYPE_CHECKING:

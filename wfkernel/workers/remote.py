@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from wfkernel.engine.context import running
 from wfkernel.engine.remember import remembered
 from wfkernel.engine.script import validate_answer
+from wfkernel.engine.signal import CancelSignal, cancel_signal, signalled_by
+from wfkernel.engine.worker import Call
 from wfkernel.errors import AnswerInvalid, RunSuspended, WorkflowError
-from wfkernel.workers.base import Call, CancelSignal, cancel_signal, signalled_by
 from wfkernel.workers.execute import Outcome
 from wfkernel.workers.shipping import Parts, Suspended, pack, unpack
 

@@ -19,8 +19,8 @@ from functools import partial
 from types import FunctionType
 from typing import Any, Final
 
+from wfkernel.engine.worker import Call
 from wfkernel.errors import DefinitionError, RunSuspended, WorkflowError
-from wfkernel.workers.base import Call
 from wfkernel.workers.execute import Outcome
 
 __all__ = ["Parts", "RemoteStepError", "Suspended", "pack", "pack_call", "pack_outcome", "unpack", "unpack_outcome"]

@@ -11,7 +11,8 @@ import contextvars
 import os
 from typing import TYPE_CHECKING, Any
 
-from wfkernel.workers.base import Call, CancelSignal
+from wfkernel.engine.signal import CancelSignal
+from wfkernel.engine.worker import Call
 from wfkernel.workers.daemons import DaemonThreads
 from wfkernel.workers.execute import execute, stopped_before
 

@@ -10,9 +10,10 @@ import threading
 import cloudpickle
 import pytest
 
+from wfkernel.engine import worker as protocol
+from wfkernel.engine.signal import CancelSignal, cancel_signal, signalled_by
+from wfkernel.engine.worker import get_worker, register_worker
 from wfkernel.errors import DefinitionError
-from wfkernel.workers import base
-from wfkernel.workers.base import CancelSignal, cancel_signal, get_worker, register_worker, signalled_by
 from wfkernel.workers.inline import InlineWorker
 
 
@@ -35,8 +36,8 @@ def test_a_worker_of_the_users_own(monkeypatch):
     class Mine(InlineWorker):
         name = "mine"
 
-    monkeypatch.setattr(base, "_factories", dict(base._factories))
-    monkeypatch.setattr(base, "_workers", {})
+    monkeypatch.setattr(protocol, "_factories", dict(protocol._factories))
+    monkeypatch.setattr(protocol, "_workers", {})
     register_worker("mine", Mine)
     assert isinstance(get_worker("mine"), Mine)
 
@@ -84,7 +85,7 @@ def test_a_signal_arrives_elsewhere_as_the_signal_of_the_call_there():
 
 def test_importing_the_workers_imports_nothing_heavy():
     code = (
-        "import sys; import wfkernel.workers.base, wfkernel.workers.inline, wfkernel.workers.threads\n"
+        "import sys; import wfkernel.engine.worker, wfkernel.workers.inline, wfkernel.workers.threads\n"
         "import wfkernel.workers.processes, wfkernel.workers.dask\n"
         "print({'distributed', 'dask', 'pydantic', 'numpy', 'cloudpickle', 'tblib'} & set(sys.modules))"
     )

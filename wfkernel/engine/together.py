@@ -1,0 +1,66 @@
+"""Several things at once: all of them end, then the most serious outcome counts.
+
+From the most serious: canceled, failed, bailed, suspended, sleeping, paused, success.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any, Final
+
+from wfkernel.engine.core import Core
+from wfkernel.engine.failures import Bailed, Canceled, Halt, Parked, Paused, StepFailed, Suspended
+
+__all__ = ["SEVERITY", "all_of", "raise_most_serious"]
+
+SEVERITY: Final[tuple[type[BaseException], ...]] = (Canceled, StepFailed, Bailed, Suspended, Parked, Paused)
+
+
+async def outcome_of(work: Awaitable[Any]) -> tuple[Halt | None, Any]:
+    try:
+        return None, await work
+    except Halt as halt:
+        return halt, None
+
+
+async def all_of(core: Core, work: Sequence[Coroutine[Any, Any, Any]], *, fail_fast: bool = False) -> list[Any]:
+    """The results of all of `work`, run at the same time; raises the most serious `Halt` once all have ended."""
+    if core.per_step:  # one step is to be executed: in order, the first that is not done
+        outcomes = [await outcome_of(one) for one in work]
+    else:
+        tasks = [asyncio.ensure_future(outcome_of(one)) for one in work]
+        try:
+            if fail_fast:
+                await _until_one_fails(tasks)
+            outcomes = [await task for task in tasks]
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+    raise_most_serious([halt for halt, _ in outcomes if halt is not None])
+    return [value for _, value in outcomes]
+
+
+async def _until_one_fails(tasks: list[asyncio.Task[tuple[Halt | None, Any]]]) -> None:
+    """Wait for all tasks. Raises the first `StepFailed` as soon as it is there."""
+    for task in asyncio.as_completed(tasks):
+        halt, _ = await task
+        if isinstance(halt, StepFailed):
+            raise halt
+
+
+def raise_most_serious(halts: list[Halt]) -> None:
+    """Raise what counts of `halts`; suspensions and sleeps of the same kind as one."""
+    if not halts:
+        return
+    for kind in SEVERITY:
+        same = [halt for halt in halts if isinstance(halt, kind)]
+        if not same:
+            continue
+        if kind is Suspended:
+            raise Suspended([path for halt in same for path in halt.paths])  # type: ignore[attr-defined]
+        if kind is Parked:
+            raise Parked(min(halt.wake_at for halt in same))  # type: ignore[attr-defined]
+        raise same[0]

@@ -1,0 +1,67 @@
+"""Going back in a run: the events that take it to a step, or its state to what it was then. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wfkernel.engine import events as ev
+from wfkernel.engine.options import Program
+from wfkernel.engine.state import RunState, StepState
+from wfkernel.engine.values import RECORD, Codec, reveal_fields
+
+__all__ = ["Change", "Given", "encoded", "state_after", "travel_events"]
+
+Change = tuple[str, str, dict[str, Any]]
+"""(type, path, payload) of an event to be added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is to take the place of what the run recorded; ``...``: nothing."""
+
+    input: Any
+    state: dict[str, Any] | None
+    context: dict[str, Any]
+    resume_data: Any
+
+
+def travel_events(program: Program, known: RunState, target: str, given: Given, codec: Codec | None) -> list[Change]:
+    """The events that take the run `known` back to `target`. Raises `TimeTravelRefused`."""
+    has_input = given.input is not ...
+    body = program.plan_travel(known, target, given.context, has_input)
+    predecessor = body.pop("predecessor", None)
+    outputs = {**given.context, predecessor: given.input} if has_input else given.context
+    body["given"] = encoded(outputs, codec)
+    if given.state is not None:
+        body["state"] = encoded(given.state, codec)
+    events: list[Change] = []
+    if known.started_at is None:
+        events.append(
+            (ev.RUN_START, "", {"status": "running", "workflow": program.id, "state": {}, "mode": program.mode})
+        )
+    events.append((ev.RUN_TRAVEL, "", {"status": "running", "to": target, **body}))
+    if given.resume_data is not ...:
+        waiting = [step for step in known.suspended_steps if step.path not in body["dropped"]]
+        events += [
+            (ev.STEP_RESUMED, step.path, {"index": len(step.answers), "data": given.resume_data, "by": "time travel"})
+            for step in waiting[:1]
+        ]
+    return events
+
+
+def state_after(known: RunState, at: StepState, codec: Codec | None) -> dict[str, Any]:
+    """The run's state as it was when the step `at` had ended."""
+    values = reveal_fields(known.initial, codec)
+    for step in sorted(known.steps.values(), key=lambda step: step.done_seq):
+        if step.changes and step.done_seq <= at.done_seq and "." not in step.path and "[" not in step.path:
+            values.update(reveal_fields(step.changes, codec))
+    return values
+
+
+def encoded(values: Mapping[str, Any], codec: Codec | None) -> dict[str, Any]:
+    """The values as events carry them."""
+    if codec is None:
+        return dict(values)
+    return {key: {RECORD: codec.encode(value, durable=True)} for key, value in values.items()}
