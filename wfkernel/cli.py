@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from wfkernel.cli_headless import add_headless_commands
 from wfkernel.cli_shared import (
     FAILED,
     SUCCESS,
+    SUSPENDED,
     USAGE,
     JsonOption,
     StoreOption,
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from wfkernel.engine.state import RunState, StepState
     from wfkernel.store.context import Mode
 
-SUSPENDED: Final = 75
-
 app = typer.Typer(
     name="wf",
     help="Run notebooks as durable workflows.",
@@ -43,21 +43,28 @@ app = typer.Typer(
 
 @app.command()
 def run(
-    notebook: Annotated[Path, typer.Argument(help="The notebook to run.", show_default=False)],
+    notebook: Annotated[
+        str,
+        typer.Argument(help="The notebook: a file, or a path papermill reads (s3://, https://).", show_default=False),
+    ],
     parameter: Annotated[
         list[str] | None,
         typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; VALUE is JSON or text."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The executed notebook.")] = None,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", help="The executed notebook; {NAME} stands for a parameter's value.")
+    ] = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a notebook headless as a new run."""
-    from wfkernel.notebook.headless import run_notebook
+    from wfkernel.notebook.headless import run_notebook, store_of, typed_parameters
+    from wfkernel.store.store import open_store
 
     with one_line_errors():
-        if not notebook.is_file():
-            raise DefinitionError(f"there is no notebook {notebook}")
-        state = run_notebook(notebook, output, _parameters(parameter or []), progress=_progress(as_json))
+        parameters = typed_parameters(notebook, _parameters(parameter or []))
+        opened = open_store(store) if store else store_of(notebook)
+        state = run_notebook(notebook, output, parameters, progress=_progress(as_json), store=opened)
     _report(state, as_json)
 
 
@@ -192,6 +199,7 @@ def search(
 
 db = typer.Typer(name="db", help="The store itself.", no_args_is_help=True)
 app.add_typer(db)
+add_headless_commands(app)
 add_store_commands(app)
 
 
@@ -255,17 +263,14 @@ def _progress(as_json: bool) -> bool:
     return not as_json and sys.stderr.isatty()
 
 
-def _parameters(pairs: list[str]) -> dict[str, Any]:
-    parameters = {}
+def _parameters(pairs: list[str]) -> dict[str, str]:
+    texts = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name.isidentifier():
             raise DefinitionError(f"-p {pair}: expected NAME=VALUE")
-        try:
-            parameters[name] = json.loads(text)
-        except ValueError:
-            parameters[name] = text
-    return parameters
+        texts[name] = text
+    return texts
 
 
 def _answer(data: str | None) -> Any:

@@ -13,11 +13,22 @@ import typer
 
 from wfkernel.errors import WorkflowError
 
-__all__ = ["FAILED", "SUCCESS", "USAGE", "JsonOption", "StoreOption", "one_line_errors", "print_json", "print_table"]
+__all__ = [
+    "FAILED",
+    "SUCCESS",
+    "SUSPENDED",
+    "USAGE",
+    "JsonOption",
+    "StoreOption",
+    "one_line_errors",
+    "print_json",
+    "print_table",
+]
 
 SUCCESS: Final = 0
 FAILED: Final = 1
 USAGE: Final = 2
+SUSPENDED: Final = 75
 
 StoreOption = Annotated[
     Path | None, typer.Option("--store", help="The store file; default: WFKERNEL_STORE or .wfkernel in the project.")

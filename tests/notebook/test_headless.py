@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -166,6 +168,104 @@ def test_papermills_own_command_runs_it(tmp_path, notebook):
     assert "9 True" in texts(tmp_path / "out.ipynb")["publish"]
 
 
+def test_papermill_refuses_a_parameter_of_the_wrong_type(tmp_path, notebook):
+    done = command(
+        tmp_path, "papermill", "nb.ipynb", "out.ipynb", "--engine", "wfkernel", "-p", "month", "march",
+        "--no-progress-bar", code=2,
+    )  # fmt: skip
+    assert "parameter 'month' is int, not \"march\"" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_while_a_cell_runs_the_output_is_saved_and_the_bar_names_the_step(tmp_path):
+    made = cells()
+    made[4].source = (
+        f"%%step total\n{RAN.format('total')}\nimport os, time\n"
+        "while not os.path.exists('go'):\n    time.sleep(0.02)\ntotal = sum(data)"
+    )
+    write(tmp_path / "nb.ipynb", made)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "papermill", "nb.ipynb", "out.ipynb", "--engine", "wfkernel", "--progress-bar"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (tmp_path / "ran").exists() or "total" not in ran(tmp_path):
+        assert process.poll() is None
+        time.sleep(0.05)
+    meanwhile = statuses(tmp_path / "out.ipynb")
+    assert (meanwhile["load"], meanwhile["total"], meanwhile["approve"]) == ("completed", "running", "pending")
+    assert "loading month 1" in texts(tmp_path / "out.ipynb")["load"]
+    (tmp_path / "go").touch()
+    assert "Executing total" in process.communicate(timeout=180)[1]
+    assert process.returncode == 75
+    total = next(c for c in nbformat.read(tmp_path / "out.ipynb", as_version=4).cells if c.id == "total")
+    assert total.metadata.papermill.duration > 0
+    assert total.metadata.papermill.start_time < total.metadata.papermill.end_time
+    assert total.metadata.execution["iopub.execute_input"] < total.metadata.execution["shell.execute_reply"]
+
+
+def test_ctrl_c_leaves_a_run_that_resumes(tmp_path):
+    made = cells()
+    made[4].source = (
+        f"%%step total\n{RAN.format('total')}\nimport os, time\n"
+        "if not os.path.exists('slept'):\n    open('slept', 'w').close()\n    time.sleep(60)\ntotal = sum(data)"
+    )
+    write(tmp_path / "nb.ipynb", made)
+    process = subprocess.Popen([sys.executable, "-m", "wfkernel", "run", "nb.ipynb"], cwd=tmp_path)
+    while not (tmp_path / "slept").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) not in (0, 75)
+    shown = json.loads(wf(tmp_path, "show", "--json").stdout)
+    assert shown["status"] == "failed" or shown["interrupted"]
+    wf(tmp_path, "resume", shown["run_id"], code=75)
+    assert ran(tmp_path) == ["load", "total", "total", "approve"]
+
+
+class RemoteNotebooks(http.server.BaseHTTPRequestHandler):
+    """Files that can be read and written over HTTP, as papermill does with paths that begin with ``http://``."""
+
+    files: dict[str, bytes]
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path in self.files else 404)
+        self.end_headers()
+        self.wfile.write(self.files.get(self.path, b"not found"))
+
+    def do_PUT(self) -> None:
+        self.files[self.path] = self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_notebooks_may_lie_where_papermill_can_read_and_write(tmp_path, notebook):
+    RemoteNotebooks.files = {"/nb.ipynb": notebook.read_bytes()}
+    notebook.unlink()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), RemoteNotebooks) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        wf(tmp_path, "run", f"{url}/nb.ipynb", "-o", f"{url}/out-{{month}}.ipynb", "-p", "month=3", code=75)
+        wf(tmp_path, "resume", "latest", "--data", '{"approve": true}')
+        assert "cannot read the notebook" in wf(tmp_path, "run", f"{url}/gone.ipynb", code=2).stderr
+        server.shutdown()
+    assert ran(tmp_path) == ["load", "total", "approve", "approve", "publish"]
+    (tmp_path / "out.ipynb").write_bytes(RemoteNotebooks.files["/out-3.ipynb"])
+    assert "loading month 3" in texts(tmp_path / "out.ipynb")["load"]  # from before the resume
+    assert "9 True" in texts(tmp_path / "out.ipynb")["publish"]
+
+
+def test_jupyter_execute_records_a_run_too(tmp_path, monkeypatch, notebook):
+    monkeypatch.setenv("WFKERNEL_ANSWERS", '{"approve": {"approve": true}}')
+    command(tmp_path, "jupyter_core.command", "execute", "--inplace", "nb.ipynb")
+    assert "3 True" in texts(notebook)["publish"]
+    _, rows = Store(Path(os.environ["WFKERNEL_STORE"])).query("SELECT status FROM steps")
+    assert rows == [("success",)] * 4
+
+
 def test_running_the_output_notebook_again_continues_its_run(tmp_path):
     write(tmp_path / "nb.ipynb", cells(fail=True))
     wf(tmp_path, "run", "nb.ipynb", "-o", "out.ipynb", code=1)
@@ -235,7 +335,7 @@ class TestMistakes:
         assert not (tmp_path / "ran").exists()
 
     def test_an_unknown_parameter(self, tmp_path, notebook):
-        assert "nb.ipynb has no parameter 'mnth': it declares month" in self.refused(
+        assert "nb.ipynb has no parameter 'mnth', did you mean 'month'? it declares month" in self.refused(
             tmp_path, "run", "nb.ipynb", "-p", "mnth=3"
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,8 +19,10 @@ from wfkernel.engine.remember import context_flag
 from wfkernel.engine.script import describe_error
 from wfkernel.engine.state import RunState
 from wfkernel.errors import AnswerInvalid, DefinitionError, ResumeAlreadyClaimed, RunNotSuspended, WorkflowError
+from wfkernel.notebook import places
 from wfkernel.notebook.prose import keep_prose
 from wfkernel.notebook.runs import new_run_id
+from wfkernel.plan.inputs import DeclaredInput, check_parameters, declared_inputs, parameter_from_text
 from wfkernel.plan.schema import check_schema, example_answer
 
 if TYPE_CHECKING:
@@ -30,9 +33,12 @@ __all__ = [
     "begin_run",
     "claim_resume",
     "end_run",
+    "notebook_inputs",
     "resume_hint",
     "resume_notebook",
     "run_notebook",
+    "store_of",
+    "typed_parameters",
 ]
 
 KERNEL_EXIT_SECONDS: Final = 10.0
@@ -71,12 +77,11 @@ def begin_run(store: Store, nb: Any, source: str, output: str | None, run_id: st
     if noted and store.exists(noted) and store.load(noted).status != "success":
         return claim_resume(store, noted, None, unanswered=True)
     state = RunState(run_id or new_run_id())
-    path = Path(source).absolute() if source else None
     payload = {
         "status": "running",
-        "workflow": path.stem if path else "notebook",
-        "notebook": str(path or ""),
-        "output": str(Path(output).absolute()) if output else "",
+        "workflow": places.stem(source) if source else "notebook",
+        "notebook": places.absolute(source) if source else "",
+        "output": places.absolute(output) if output else "",
         "mode": "headless",
         "params": _json_parameters(nb.metadata.get("papermill", {}).get("parameters", {})),
         "cwd": os.getcwd(),
@@ -86,8 +91,8 @@ def begin_run(store: Store, nb: Any, source: str, output: str | None, run_id: st
     event = Event(state.run_id, 1, time.time(), ev.RUN_START, "", 0, payload)
     store.append([event])
     state.apply(event)
-    if path is not None:
-        keep_prose(store, path, nb.cells, state.run_id)
+    if source and not places.is_remote(source):
+        keep_prose(store, Path(source).absolute(), nb.cells, state.run_id)
     return state
 
 
@@ -177,63 +182,91 @@ def _suspended_step(state: RunState, wanted: str | None) -> Any:
 # -- whole notebooks ---------------------------------------------------------------------------------------------------
 
 
-def run_notebook(notebook: Path, output: Path | None, parameters: dict[str, Any], *, progress: bool) -> RunState:
+def store_of(notebook: str) -> Store:
+    """The store that runs of a notebook are kept in, wherever the notebook lies."""
+    from wfkernel.store.store import open_store
+
+    return open_store(near=places.folder(notebook) if notebook else None)
+
+
+def notebook_inputs(nb: Any) -> list[DeclaredInput]:
+    """What the notebook's ``parameters`` cell declares."""
+    from papermill.utils import find_first_tagged_cell_index
+
+    index = find_first_tagged_cell_index(nb, "parameters")
+    return declared_inputs(nb.cells[index].source) if index >= 0 else []
+
+
+def typed_parameters(notebook: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Parameters typed on a command line, as values of the types the notebook declares.
+
+    Raises `DefinitionError` for a notebook that cannot be read and for a parameter it cannot be given.
+    """
+    declared = notebook_inputs(places.read_notebook(notebook))
+    known = {one.name: one for one in declared}
+    parameters = {name: parameter_from_text(text, known.get(name)) for name, text in texts.items()}
+    check_parameters(notebook, declared, parameters)
+    return parameters
+
+
+def run_notebook(
+    notebook: str, output: str | None, parameters: dict[str, Any], *, progress: bool, store: Store | None = None
+) -> RunState:
     """Run a notebook headless as a new run. Returns the run's state, also when it suspended or failed.
+
+    Args:
+        notebook, output: files, or any path papermill can read and write; parameters fill ``{name}`` in `output`.
 
     Raises `DefinitionError` for a notebook or parameter that cannot work, before anything runs.
     """
-    check_parameters(notebook, parameters)
+    check_parameters(notebook, notebook_inputs(places.read_notebook(notebook)), parameters)
     run_id = new_run_id()
-    target = output or notebook.with_name(f"{notebook.stem}-{run_id}.ipynb")
-    return _execute(notebook, target, parameters, progress=progress, run_id=run_id)
+    target = _filled(output, parameters) or places.beside(notebook, f"{places.stem(notebook)}-{run_id}.ipynb")
+    return _execute(store or store_of(notebook), notebook, target, parameters, progress=progress, run_id=run_id)
 
 
 def resume_notebook(store: Store, run_id: str, data: Any, *, step: str | None, progress: bool) -> RunState:
     """Continue a headless run in this process, into its own output notebook. Raises as `claim_resume` does."""
     known = store.load(run_id)
-    source = Path(known.notebook)
-    if not source.is_file():
-        source = Path(known.output)
-    if not source.is_file():
+    there = [path for path in (known.notebook, known.output) if places.is_remote(path) or Path(path).is_file()]
+    if not there:
         raise DefinitionError(f"neither the notebook {known.notebook} nor its output {known.output} is there any more")
     state = claim_resume(store, run_id, data, step=step)
-    return _execute(source, Path(state.output), state.params, progress=progress, run_id=run_id, cwd=state.cwd)
+    return _execute(store, there[0], state.output, state.params, progress=progress, run_id=run_id, cwd=state.cwd)
 
 
 def _execute(
-    source: Path, target: Path, parameters: dict[str, Any], *, progress: bool, run_id: str, cwd: str | None = None
-) -> RunState:
+    store: Store, source: str, target: str, parameters: dict[str, Any], *, progress: bool, run_id: str,
+    cwd: str | None = None,
+) -> RunState:  # fmt: skip
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    from wfkernel.store.store import open_store
-
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if not places.is_remote(target):
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
     try:
-        nb = papermill.execute_notebook(
-            str(source), str(target), parameters=parameters, engine_name="wfkernel", progress_bar=progress,
-            cwd=cwd, wfkernel_run=run_id,
+        papermill.execute_notebook(
+            source, target, parameters=parameters, engine_name="wfkernel", progress_bar=progress, cwd=cwd,
+            wfkernel_run=run_id, wfkernel_store=store,
         )  # fmt: skip
     except NotebookSuspended as suspended:
         return suspended.state
     except (PapermillExecutionError, DeadKernelError):
-        import nbformat
-
-        nb = nbformat.read(target, as_version=4)
-    noted = nb.metadata.papermill.wfkernel
-    return open_store(noted.store).load(noted.run_id)
+        pass  # the run says what failed
+    return store.load(run_id)
 
 
-def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
-    """Refuse parameters the notebook's ``parameters`` cell does not declare. Raises `DefinitionError`."""
-    import papermill
+def _filled(output: str | None, parameters: dict[str, Any]) -> str | None:
+    """The output's path with ``{name}`` replaced by the parameter, as papermill does."""
+    from papermill.exceptions import PapermillMissingParameterException
+    from papermill.parameterize import add_builtin_parameters, parameterize_path
 
-    declared = papermill.inspect_notebook(str(notebook))
-    unknown = [name for name in parameters if name not in declared]
-    if unknown:
-        has = f"it declares {', '.join(declared)}" if declared else "it has no cell tagged 'parameters'"
-        raise DefinitionError(f"{notebook.name} has no parameter '{unknown[0]}': {has}")
+    try:
+        filled: str | None = parameterize_path(output, add_builtin_parameters(parameters))
+    except PapermillMissingParameterException as error:
+        raise DefinitionError(f"output {output}: {error}; given: {', '.join(parameters) or 'none'}") from None
+    return filled
 
 
 def _json_parameters(parameters: Any) -> dict[str, Any]:

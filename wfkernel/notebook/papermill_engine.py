@@ -23,11 +23,13 @@ from papermill.utils import merge_kwargs, remove_args
 from wfkernel.engine.state import RunState
 from wfkernel.errors import DefinitionError, WorkflowError
 from wfkernel.notebook.frontend import NOTEBOOK_VARIABLE
-from wfkernel.notebook.headless import NotebookSuspended, begin_run, end_run, resume_hint
+from wfkernel.notebook.headless import NotebookSuspended, begin_run, end_run, notebook_inputs, resume_hint, store_of
+from wfkernel.notebook.places import is_remote, read_notebook
 from wfkernel.notebook.runs import PARENT_VARIABLE, RUN_VARIABLE
 from wfkernel.plan.cell import split_cell
+from wfkernel.plan.inputs import check_parameters
 from wfkernel.plan.outline import outline
-from wfkernel.store.store import Store, open_store
+from wfkernel.store.store import Store
 
 __all__ = ["WorkflowEngine"]
 
@@ -38,7 +40,11 @@ LOAD_EXTENSION: Final = "%load_ext wfkernel"
 
 
 class _Manager(NotebookExecutionManager):  # type: ignore[misc]
-    """papermill's manager, but a cell that never ran is not completed."""
+    """papermill's manager, but the progress bar names the step, and a cell that never ran is not completed."""
+
+    def get_cell_description(self, cell: Any, escape_str: str = "papermill_description=") -> str | None:
+        described: str | None = super().get_cell_description(cell, escape_str)
+        return described or _step_name(cell) or "cell"
 
     def notebook_complete(self, **kwargs: Any) -> None:
         never_ran = [c for c in self.nb.cells if c.metadata.papermill["status"] == self.PENDING]
@@ -98,18 +104,20 @@ class WorkflowEngine(NBClientEngine):  # type: ignore[misc]
         *,
         input_path: str | None = None,
         wfkernel_run: str | None = None,
+        wfkernel_store: Store | None = None,
         **kwargs: Any,
     ) -> Any:
         """Execute `nb` as a run; raises `NotebookSuspended` when it suspends.
 
         Args:
+            wfkernel_store: where the run is kept; by default what `find_store_path` finds for the notebook.
             wfkernel_run: id of a run that is already claimed (`wf resume`), or for the new run. Without it the run noted
                 in the notebook is continued if it is not finished, or a new one begins.
         """
         _drop_status_cell(nb)
         source = str(input_path) if input_path else ""
-        _refuse_bad_definitions(nb)
-        store = open_store(near=Path(source).absolute().parent if source else None)
+        _refuse_mistakes(nb, source)
+        store = wfkernel_store or store_of(source)
         state = begin_run(store, nb, source, output_path, wfkernel_run)
         nb.metadata.papermill["wfkernel"] = {"run_id": state.run_id, "store": str(store.path)}
         earlier = _earlier_outputs((output_path, source), state.run_id)
@@ -124,7 +132,7 @@ class WorkflowEngine(NBClientEngine):  # type: ignore[misc]
         except DeadKernelError as dead:
             error = WorkflowError("the kernel died")
             raise dead
-        except Exception as unexpected:
+        except BaseException as unexpected:  # Ctrl-C among them: a run cut short has not succeeded
             error = unexpected
             raise
         finally:
@@ -167,13 +175,18 @@ def _kernel_environment(store: Store, state: RunState, source: str) -> dict[str,
         "WFKERNEL_STORE": str(store.path),
         RUN_VARIABLE: state.run_id,
         PARENT_VARIABLE: store.owner,
-        NOTEBOOK_VARIABLE: str(Path(source).absolute()) if source else "",
+        NOTEBOOK_VARIABLE: str(Path(source).absolute()) if source and not is_remote(source) else "",
     }
 
 
-def _refuse_bad_definitions(nb: Any) -> None:
-    """Raise before anything runs when the notebook's steps cannot work."""
+def _refuse_mistakes(nb: Any, source: str) -> None:
+    """Raise before anything runs when the notebook's steps, or the parameters given, cannot work."""
     problems = outline([c.source if c.cell_type == "code" else None for c in nb.cells]).problems
+    given = nb.metadata.get("papermill", {}).get("parameters", {})
+    try:
+        check_parameters(source or "the notebook", notebook_inputs(nb), given)
+    except DefinitionError as error:
+        problems.append(str(error))
     if problems:
         message = "\n".join(problems)
         import click
@@ -206,9 +219,12 @@ def _earlier_outputs(paths: tuple[str | None, ...], run_id: str) -> dict[str, li
     """step -> its outputs in the notebook an earlier part of the run wrote, if one of `paths` is that notebook."""
     done = ("completed", RESTORED)
     for path in paths:
-        if not path or not Path(path).is_file():
+        if not path:
             continue
-        earlier = nbformat.read(path, as_version=4)
+        try:
+            earlier = read_notebook(path)
+        except DefinitionError:  # an output that is not there yet
+            continue
         if earlier.metadata.get("papermill", {}).get("wfkernel", {}).get("run_id") == run_id:
             return {
                 name: copy.deepcopy(cell.outputs)

@@ -175,6 +175,16 @@ class Store:
             ).fetchone()
         return row[0] if row else None
 
+    def runs_into(self, outputs: list[str]) -> dict[str, str]:
+        """output notebook -> id of the newest run that writes it."""
+        with self.database.open() as connection:
+            rows = execute(
+                connection,
+                "SELECT output, arg_max(run_id, started) FROM wf.runs WHERE list_contains($1, output) GROUP BY output",
+                [outputs],
+            ).fetchall()
+        return dict(rows)
+
     def runs(self, *, limit: int = 50, status: str | None = None) -> list[dict[str, Any]]:
         """The newest runs as rows of the view `runs`; a run whose process died while running is `interrupted`."""
         with self.database.open() as connection:

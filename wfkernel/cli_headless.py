@@ -1,0 +1,147 @@
+"""``wf inspect`` and ``wf batch``: what a notebook takes, and running it for many parameter sets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wfkernel.cli_shared import (
+    FAILED,
+    SUCCESS,
+    SUSPENDED,
+    JsonOption,
+    StoreOption,
+    one_line_errors,
+    print_json,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from wfkernel.notebook.batch import BatchRun
+
+__all__ = ["add_headless_commands"]
+
+NotebookArgument = Annotated[str, typer.Argument(help="The notebook.", show_default=False)]
+
+
+def add_headless_commands(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command("inspect")(inspect)
+    app.command("batch")(batch)
+
+
+def inspect(notebook: NotebookArgument, as_json: JsonOption = False) -> None:
+    """Show a notebook's inputs and steps, and what is wrong with them, without running anything."""
+    from wfkernel.notebook.inspection import inspect_notebook
+
+    with one_line_errors():
+        found = inspect_notebook(notebook)
+    if as_json:
+        print_json(found)
+    else:
+        _print_inspection(found)
+    raise typer.Exit(FAILED if found["problems"] else SUCCESS)
+
+
+def batch(
+    notebook: NotebookArgument,
+    grid: Annotated[
+        Path, typer.Option("--grid", help="YAML: a mapping of lists (every combination) or a list of mappings.")
+    ],
+    jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, help="How many at a time.")] = os.cpu_count() or 1,
+    output: Annotated[
+        str | None, typer.Option("-o", "--output", help="Folder of the executed notebooks; default: NOTEBOOK-batch.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin every run anew.")] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a notebook once per parameter set; run it again to continue what is not finished."""
+    from wfkernel.notebook import places
+    from wfkernel.notebook.batch import read_grid, run_batch
+    from wfkernel.notebook.headless import store_of
+    from wfkernel.store.store import open_store
+
+    with one_line_errors():
+        sets = read_grid(grid)
+        ended = 0
+
+        def say(run: BatchRun) -> None:
+            nonlocal ended
+            ended += 1
+            if not as_json:
+                typer.echo(f"{ended}: {_said(run.parameters)}  {run.status}", err=True)
+
+        results = run_batch(
+            notebook,
+            sets,
+            output or places.beside(notebook, f"{places.stem(notebook)}-batch"),
+            jobs=jobs,
+            store=open_store(store) if store else store_of(notebook),
+            fresh=fresh,
+            on_end=say,
+        )
+    if as_json:
+        print_json([asdict(result) for result in results])
+    else:
+        _print_batch(results)
+    raise typer.Exit(_status({result.status for result in results}))
+
+
+def _status(statuses: set[str]) -> int:
+    """0: all succeeded; 75: what is left waits for answers; 1: something else is left."""
+    if statuses <= {"success"}:
+        return SUCCESS
+    return SUSPENDED if statuses <= {"success", "suspended"} else FAILED
+
+
+def _print_inspection(found: dict[str, Any]) -> None:
+    if found["inputs"]:
+        rows = [
+            (one["name"], one["type"], "(required)" if one["required"] else one["default"], one["comment"])
+            for one in found["inputs"]
+        ]
+        print_table(["input", "type", "default", ""], rows)
+    else:
+        typer.echo("no inputs: no cell is tagged 'parameters'")
+    if found["steps"]:
+        print_table(
+            ["step", "cell", "after", "reads", "binds"],
+            [
+                (one["step"], one["cell"], *(", ".join(one[part]) for part in ("after", "reads", "binds")))
+                for one in found["steps"]
+            ],
+        )
+    else:
+        typer.echo("no steps: no cell begins with %%step")
+    for problem in found["problems"]:
+        typer.echo(f"wf: {problem}", err=True)
+
+
+def _print_batch(results: list[BatchRun]) -> None:
+    print_table(
+        ["parameters", "status", "time", "run", ""],
+        [
+            (
+                _said(one.parameters),
+                one.status if one.executed else f"{one.status} (before)",
+                "" if one.seconds is None else f"{one.seconds:.1f} s",
+                one.run_id,
+                one.waits_for or one.error,
+            )
+            for one in results
+        ],
+    )
+    for one in results:
+        if one.status == "suspended":
+            typer.echo(f"answer with: {one.resume}")
+    if any(one.resume and one.status != "suspended" for one in results):
+        typer.echo("run the same batch again to continue what is not finished")
+
+
+def _said(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in parameters.items())

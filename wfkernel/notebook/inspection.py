@@ -1,0 +1,35 @@
+"""What can be said about a notebook without running it: its inputs, its steps and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wfkernel.notebook.headless import notebook_inputs
+from wfkernel.notebook.places import read_notebook
+from wfkernel.plan.outline import outline
+
+__all__ = ["inspect_notebook"]
+
+
+def inspect_notebook(notebook: str) -> dict[str, Any]:
+    """A JSON-safe description of the notebook at a path: `inputs`, `steps`, `problems`.
+
+    Raises `DefinitionError` where there is no notebook that can be read.
+    """
+    nb = read_notebook(notebook)
+    found = outline([cell.source if cell.cell_type == "code" else None for cell in nb.cells])
+    needs = found.needs()
+    return {
+        "notebook": notebook,
+        "inputs": [
+            {"name": one.name, "type": one.type, "default": one.default, "required": one.default is None,
+             "comment": one.comment}
+            for one in notebook_inputs(nb)
+        ],
+        "steps": [
+            {"step": step.name, "cell": step.position + 1, "after": needs[step.name],
+             "reads": sorted(step.names.reads), "binds": sorted(step.names.binds)}
+            for step in found.steps
+        ],
+        "problems": found.problems,
+    }  # fmt: skip

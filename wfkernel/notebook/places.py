@@ -1,0 +1,52 @@
+"""Where notebooks lie: on this machine, or wherever papermill can read and write (``s3://``, ``gs://``, ``https://``, ...).
+
+papermill picks a handler by how a path begins; an entry point of the group ``papermill.io`` adds more. So a remote path
+stays the text it is: nothing here makes a `Path` of it, which would turn ``s3://`` into ``s3:/``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from wfkernel.errors import DefinitionError
+
+__all__ = ["absolute", "beside", "folder", "is_remote", "read_notebook", "stem"]
+
+
+def is_remote(path: str) -> bool:
+    """Whether `path` names something that is not a file of this machine."""
+    return "://" in path
+
+
+def absolute(path: str) -> str:
+    """The path as it can be found again from another folder."""
+    return path if is_remote(path) else str(Path(path).absolute())
+
+
+def folder(path: str) -> Path | None:
+    """The folder of this machine a notebook lies in; None for a remote one."""
+    return None if is_remote(path) else Path(path).absolute().parent
+
+
+def stem(path: str) -> str:
+    """The notebook's name without folder and extension."""
+    return Path(path.rpartition("/")[2] if is_remote(path) else path).stem
+
+
+def beside(path: str, name: str) -> str:
+    """The path of `name` in the folder of `path`."""
+    return f"{path.rpartition('/')[0]}/{name}" if is_remote(path) else str(Path(path).with_name(name))
+
+
+def read_notebook(path: str) -> Any:
+    """The notebook at `path`. Raises `DefinitionError` where there is none that can be read."""
+    from papermill.iorw import load_notebook_node
+
+    if not is_remote(path) and not Path(path).is_file():
+        raise DefinitionError(f"there is no notebook {path}")
+    try:
+        return load_notebook_node(path)
+    except Exception as error:  # every handler raises what its library raises
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise DefinitionError(f"cannot read the notebook {path}: {reason[0]}") from error
