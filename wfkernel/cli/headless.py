@@ -9,37 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wfkernel.cli_shared import (
-    FAILED,
-    SUCCESS,
-    SUSPENDED,
-    JsonOption,
-    StoreOption,
-    one_line_errors,
-    print_json,
-    print_table,
-)
+from wfkernel.cli.shared import FAILED, SUCCESS, SUSPENDED, JsonOption, StoreOption, family, print_json, print_table
 
 if TYPE_CHECKING:
     from wfkernel.notebook.batch import BatchRun
 
-__all__ = ["add_headless_commands"]
-
+commands = family()
 NotebookArgument = Annotated[str, typer.Argument(help="The notebook.", show_default=False)]
 
 
-def add_headless_commands(app: typer.Typer) -> None:
-    """Add the commands to `app`."""
-    app.command("inspect")(inspect)
-    app.command("batch")(batch)
-
-
+@commands.command()
 def inspect(notebook: NotebookArgument, as_json: JsonOption = False) -> None:
     """Show a notebook's inputs and steps, and what is wrong with them, without running anything."""
     from wfkernel.notebook.inspection import inspect_notebook
 
-    with one_line_errors():
-        found = inspect_notebook(notebook)
+    found = inspect_notebook(notebook)
     if as_json:
         print_json(found)
     else:
@@ -47,6 +31,7 @@ def inspect(notebook: NotebookArgument, as_json: JsonOption = False) -> None:
     raise typer.Exit(FAILED if found["problems"] else SUCCESS)
 
 
+@commands.command()
 def batch(
     notebook: NotebookArgument,
     grid: Annotated[
@@ -66,25 +51,24 @@ def batch(
     from wfkernel.notebook.headless import store_of
     from wfkernel.store.store import open_store
 
-    with one_line_errors():
-        sets = read_grid(grid)
-        ended = 0
+    sets = read_grid(grid)
+    ended = 0
 
-        def say(run: BatchRun) -> None:
-            nonlocal ended
-            ended += 1
-            if not as_json:
-                typer.echo(f"{ended}: {_said(run.parameters)}  {run.status}", err=True)
+    def say(run: BatchRun) -> None:
+        nonlocal ended
+        ended += 1
+        if not as_json:
+            typer.echo(f"{ended}: {_said(run.parameters)}  {run.status}", err=True)
 
-        results = run_batch(
-            notebook,
-            sets,
-            output or places.beside(notebook, f"{places.stem(notebook)}-batch"),
-            jobs=jobs,
-            store=open_store(store) if store else store_of(notebook),
-            fresh=fresh,
-            on_end=say,
-        )
+    results = run_batch(
+        notebook,
+        sets,
+        output or places.beside(notebook, f"{places.stem(notebook)}-batch"),
+        jobs=jobs,
+        store=open_store(store) if store else store_of(notebook),
+        fresh=fresh,
+        on_end=say,
+    )
     if as_json:
         print_json([asdict(result) for result in results])
     else:

@@ -1,0 +1,144 @@
+"""``wf checkpoint``: named points of a run to go back to."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from wfkernel.cli.shared import (
+    JsonOption,
+    RunArgument,
+    StoreOption,
+    family,
+    group,
+    opened,
+    print_json,
+    print_table,
+    utc,
+)
+
+if TYPE_CHECKING:
+    from wfkernel.engine.state import RunState
+    from wfkernel.store.checkpoints import Checkpoint
+
+commands = family()
+checkpoint = group(commands, "checkpoint", "Named points of a run to go back to.")
+CheckpointArgument = Annotated[
+    str, typer.Argument(metavar="CHECKPOINT", help="Its id, the beginning of it, or its label.")
+]
+
+
+@checkpoint.command("create")
+def checkpoint_create(
+    run: RunArgument = "latest",
+    label: Annotated[str, typer.Option(help="A name to find it by.")] = "",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a checkpoint of a run where it stands now."""
+    kept = opened(store)
+    made = kept.checkpoint(kept.find(run), label)
+    if as_json:
+        print_json(asdict(made))
+    else:
+        typer.echo(f"checkpoint {made.checkpoint_id} of run {made.run_id} at event {made.seq}")
+
+
+@checkpoint.command("ls")
+def checkpoint_ls(
+    run: Annotated[str | None, typer.Argument(help="Only those of this run.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List checkpoints, oldest first."""
+    kept = opened(store)
+    known = kept.checkpoints.all(kept.find(run) if run else None)
+    if as_json:
+        print_json([asdict(one) for one in known])
+        return
+    rows = [(c.checkpoint_id, c.label, c.run_id, c.seq, c.made_by, utc(c.created)) for c in known]
+    print_table(["checkpoint", "label", "run", "event", "made", "at"], rows)
+
+
+@checkpoint.command("show")
+def checkpoint_show(name: CheckpointArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Show how the run stood at a checkpoint."""
+    kept = opened(store)
+    found = kept.checkpoints.find(name)
+    state = kept.checkpoints.state(found)
+    if as_json:
+        print_json({**asdict(found), "status": state.status, "steps": {p: s.status for p, s in state.steps.items()}})
+        return
+    _print_checkpoint(found, state)
+
+
+@checkpoint.command("restore")
+def checkpoint_restore(
+    name: CheckpointArgument,
+    run_id: Annotated[str | None, typer.Option("--run-id", help="The id of the new run.")] = None,
+    allow_drift: Annotated[
+        bool, typer.Option("--allow-drift", help="Also when steps in it are defined otherwise now.")
+    ] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new run that goes on from a checkpoint. The old run stays as it was."""
+    kept = opened(store)
+    found = kept.checkpoints.find(name)
+    code = _code_now(kept.checkpoints.state(found))
+    state = kept.checkpoints.restore(found, code=code, drift=allow_drift, run_id=run_id)
+    if as_json:
+        print_json({"run_id": state.run_id, "status": state.status, "checkpoint": found.checkpoint_id})
+    else:
+        typer.echo(
+            f"run {state.run_id} holds what {found.run_id} had done then. Go on with it: wf resume {state.run_id}"
+        )
+
+
+@checkpoint.command("rm")
+def checkpoint_rm(
+    names: Annotated[list[str], typer.Argument(metavar="CHECKPOINT...")], store: StoreOption = None
+) -> None:
+    """Delete checkpoints. Runs and their events stay."""
+    kept = opened(store)
+    for found in [kept.checkpoints.find(name) for name in names]:
+        kept.checkpoints.remove(found)
+
+
+@checkpoint.command("prune")
+def checkpoint_prune(
+    keep: Annotated[
+        int, typer.Option(min=0, help="How many of the newest each run keeps; labelled ones all stay.")
+    ] = 10,
+    run: Annotated[str | None, typer.Argument(help="Only those of this run.")] = None,
+    store: StoreOption = None,
+) -> None:
+    """Delete old checkpoints that have no label."""
+    kept = opened(store)
+    gone = kept.checkpoints.prune(keep=keep, run_id=kept.find(run) if run else None)
+    typer.echo(f"deleted {len(gone)} checkpoints")
+
+
+def _code_now(state: RunState) -> dict[str, str] | None:
+    """The digests of the steps as the run's notebook defines them now; None where there is no notebook to ask."""
+    notebook = Path(state.notebook) if state.notebook else None
+    if notebook is None or not notebook.is_file():
+        return None
+    import nbformat
+
+    from wfkernel.plan.outline import outline
+
+    cells = nbformat.read(notebook, as_version=4).cells
+    found = outline([cell.source if cell.cell_type == "code" else None for cell in cells])
+    return {step.name: step.code for step in found.steps}
+
+
+def _print_checkpoint(found: Checkpoint, state: RunState) -> None:
+    typer.echo(f"checkpoint {found.checkpoint_id}  {found.label}".rstrip())
+    typer.echo(f"run        {found.run_id}  {state.status} at event {found.seq}")
+    typer.echo(f"made       {utc(found.created)} ({found.made_by})")
+    rows: list[tuple[Any, ...]] = [(s.path, s.status, f"{s.executions}x") for s in state.steps.values()]
+    print_table(["step", "status", "executed"], rows)

@@ -1,0 +1,100 @@
+"""One run as a JSON document, as text, and as an exit status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from wfkernel.cli.shared import FAILED, SUCCESS, SUSPENDED, print_json, print_table
+
+if TYPE_CHECKING:
+    from wfkernel.engine.state import RunState, StepState
+
+__all__ = ["exit_as", "print_run", "run_document"]
+
+GOES_ON: Final = ("suspended", "paused", "waiting")
+"""Statuses of runs that are neither over nor at work."""
+
+
+def run_document(state: RunState, *, interrupted: bool = False) -> dict[str, Any]:
+    """A run and its steps, JSON-safe."""
+    from wfkernel.notebook.headless import resume_hint
+
+    return {
+        "run_id": state.run_id,
+        "status": state.status,
+        "workflow": state.workflow,
+        "notebook": state.notebook,
+        "output": state.output,
+        "mode": state.mode,
+        "parameters": state.params,
+        "started_at": state.started_at,
+        "ended_at": state.ended_at,
+        "error": state.error,
+        "resume": resume_hint(state) if state.status not in ("success", "canceled") else None,
+        "interrupted": interrupted,
+        "steps": [_step_document(step) for step in state.steps.values()],
+    }
+
+
+def _step_document(step: StepState) -> dict[str, Any]:
+    return {
+        "step": step.path,
+        "status": step.status,
+        "executions": step.executions,
+        "restored": step.restored,
+        "seconds": step.duration,
+        "error": step.error,
+        "message": step.suspension.message if step.suspension else None,
+        "schema": step.suspension.schema if step.suspension else None,
+        "saved": [r["name"] for r in (step.done or {}).get("outputs", ()) if not r.get("why")],
+        "not_saved": {r["name"]: r["why"] for r in (step.done or {}).get("outputs", ()) if r.get("why")},
+    }
+
+
+def print_run(state: RunState, *, interrupted: bool = False) -> None:
+    """A run and its steps, for people."""
+    from wfkernel.notebook.headless import resume_hint
+
+    status = "interrupted" if interrupted else state.status
+    typer.echo(f"run      {state.run_id}  {status}")
+    if state.notebook:
+        typer.echo(f"notebook {state.notebook}")
+    if state.output:
+        typer.echo(f"output   {state.output}")
+    if state.params:
+        typer.echo("with     " + ", ".join(f"{name}={value}" for name, value in state.params.items()))
+    rows = [
+        (
+            step.path,
+            step.status + (" (restored)" if step.restored else ""),
+            "" if step.duration is None else f"{step.duration:.2f} s",
+            f"{step.executions}x" if step.executions else "",
+            _remark(step),
+        )
+        for step in state.steps.values()
+    ]
+    if rows:
+        print_table(["step", "status", "time", "executed", ""], rows)
+    if state.error and not state.error.get("step"):
+        typer.echo(f"error    {state.error.get('type', '')}: {state.error.get('message', '')}")
+    if interrupted or state.status in ("suspended", "failed"):
+        typer.echo(f"continue with: {resume_hint(state)}")
+
+
+def _remark(step: StepState) -> str:
+    """What a person should know about a step that is not simply done."""
+    if step.suspension is not None:
+        refused = "".join(f"\nrefused: {path or 'answer'}: {message}" for path, message in step.suspension.problems)
+        return step.suspension.message + refused
+    return str((step.error or {}).get("message", ""))
+
+
+def exit_as(state: RunState, as_json: bool) -> None:
+    """Say how a run ended or stopped, and exit with its status."""
+    if as_json:
+        print_json(run_document(state))
+    else:
+        print_run(state)
+    raise typer.Exit(SUCCESS if state.status == "success" else SUSPENDED if state.status in GOES_ON else FAILED)

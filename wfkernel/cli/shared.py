@@ -1,0 +1,118 @@
+"""What all ``wf`` commands share: options, exit statuses, errors in one line, tables and JSON on standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from wfkernel.errors import StoreError, WorkflowError
+
+if TYPE_CHECKING:
+    from wfkernel.store.store import Store
+
+__all__ = [
+    "EXIT_STATUSES",
+    "FAILED",
+    "SUCCESS",
+    "SUSPENDED",
+    "USAGE",
+    "JsonOption",
+    "RunArgument",
+    "StoreOption",
+    "exit_in_one_line",
+    "family",
+    "group",
+    "opened",
+    "print_json",
+    "print_table",
+    "utc",
+    "watched",
+]
+
+SUCCESS: Final = 0
+FAILED: Final = 1
+"""The run failed, or what was checked is not well."""
+USAGE: Final = 2
+"""The command was refused before it did anything."""
+SUSPENDED: Final = 75
+"""The run is not over: it waits for an answer, sleeps or is paused. EX_TEMPFAIL of sysexits.h."""
+EXIT_STATUSES: Final = (
+    "0 done, 1 the run failed or a check found something, 2 refused (nothing was done), "
+    "75 suspended, paused or sleeping (resume it), 130 interrupted"
+)
+
+StoreOption = Annotated[
+    Path | None, typer.Option("--store", help="The store file; default: WFKERNEL_STORE or .wfkernel in the project.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+RunArgument = Annotated[str, typer.Argument(help="The run: its id, the beginning of it, or 'latest'.")]
+
+
+def family() -> typer.Typer:
+    """The commands of one file."""
+    return typer.Typer(rich_markup_mode=None)
+
+
+def group(commands: typer.Typer, name: str, help: str) -> typer.Typer:
+    """A command of `commands` that has commands of its own."""
+    made = typer.Typer(name=name, help=help, no_args_is_help=True, rich_markup_mode=None)
+    commands.add_typer(made)
+    return made
+
+
+@contextlib.contextmanager
+def exit_in_one_line() -> Iterator[None]:
+    """A mistake of the user is one line on standard error and exit status 2."""
+    try:
+        yield
+    except WorkflowError as error:
+        for line in str(error).splitlines():
+            typer.echo(f"wf: {line}", err=True)
+        sys.exit(USAGE)
+
+
+def opened(path: Path | None) -> Store:
+    """The store a command works on. Raises `StoreError` for a file that was named and is not there."""
+    from wfkernel.store.store import open_store
+
+    if path is not None and not path.is_file():
+        raise StoreError(f"there is no store {path}. `wf db path` prints the one used in this folder.")
+    return open_store(path)
+
+
+def watched(as_json: bool) -> bool:
+    """Whether somebody sees the progress shown on standard error."""
+    return not as_json and sys.stderr.isatty()
+
+
+def utc(at: float) -> str:
+    """Seconds since the epoch as a date and time in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at)) + " UTC"
+
+
+def print_table(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
+    """Columns and rows as a table."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+    # A pipe has no width: nothing is wrapped there, so that other programs find whole lines.
+    Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document."""
+    typer.echo(json.dumps(document, indent=2, default=str, ensure_ascii=False))

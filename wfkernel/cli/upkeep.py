@@ -1,0 +1,111 @@
+"""``wf fsck``, ``recover``, ``prune``, ``trust``: looking after a store."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wfkernel.cli.shared import FAILED, USAGE, JsonOption, StoreOption, family, opened, print_json, print_table, utc
+from wfkernel.errors import StoreError
+
+commands = family()
+
+
+@commands.command()
+def fsck(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Check that everything in the store is as it was written. Exit status 1 if something is not."""
+    from wfkernel.store.fsck import check
+
+    kept = opened(store)
+    problems = check(kept)
+    if as_json:
+        print_json([problem.to_json() for problem in problems])
+    else:
+        for problem in problems:
+            typer.echo(str(problem))
+        if not problems:
+            typer.echo(f"{kept.path}: all is well")
+    if problems:
+        raise typer.Exit(FAILED)
+
+
+@commands.command()
+def recover(
+    run: Annotated[str, typer.Argument(help="The run: its id or the beginning of it.")],
+    to: Annotated[int | None, typer.Option("--to", metavar="SEQ", min=0, help="Default: the last good event.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a damaged run back to its last good event; the rest goes to a file in quarantine."""
+    from wfkernel.store.recover import recover as recover_run
+
+    kept = opened(store)
+    done = recover_run(kept, kept.find(run), to)
+    if as_json:
+        status = done.state.status if done.state else None
+        print_json(
+            {"run_id": done.run_id, "seq": done.seq, "removed": done.removed, "kept_in": done.kept_in, "status": status}
+        )
+        return
+    aside = f"; what was taken out is in {done.kept_in}" if done.kept_in else ""
+    typer.echo(f"run {done.run_id} is as it was at event {done.seq}, {done.removed} events were taken out{aside}")
+    if done.state is not None and done.state.status not in ("success", "canceled"):
+        typer.echo(f"go on with it: wf resume {done.run_id}")
+
+
+@commands.command()
+def prune(
+    older_than: Annotated[str | None, typer.Option(help="Delete ended runs older than this: 30d, 12h, 90m.")] = None,
+    keep_last: Annotated[int | None, typer.Option(min=0, help="Keep this many of each workflow's newest runs.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete old runs and the value files nothing refers to any more."""
+    from wfkernel.plan.duration import seconds
+    from wfkernel.store.retention import prune as prune_store
+
+    age = None if older_than is None else seconds(older_than)
+    done = prune_store(opened(store), older_than=age, keep_last=keep_last, dry_run=dry_run)
+    if as_json:
+        print_json({**asdict(done), "dry_run": dry_run})
+        return
+    for run in done.runs:
+        typer.echo(f"{run['run_id']}  {run['status']}  {utc(run['updated'])}  {run['workflow'] or ''}")
+    verb = "would delete" if dry_run else "deleted"
+    typer.echo(f"{verb} {len(done.runs)} runs and {done.values} value files ({done.bytes / 1e6:.1f} MB)")
+
+
+@commands.command()
+def trust(
+    store: Annotated[Path, typer.Argument(help="The store file whose values to trust.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a store from elsewhere could run when its values are opened, and sign it as yours."""
+    from wfkernel.store.resign import trust as trust_store
+    from wfkernel.store.resign import untrusted
+
+    if not store.is_file():
+        raise StoreError(f"there is no store {store}")
+    kept = opened(store)
+    found = untrusted(kept)
+    if not as_json:
+        rows = [(u.run_id, u.step, u.name, u.type, u.codec, u.size, ", ".join(u.imports)) for u in found]
+        if rows:
+            print_table(["run", "step", "name", "type", "codec", "bytes", "opening it imports"], rows)
+    if found and not yes:
+        if as_json:
+            print_json({"signed": 0, "untrusted": [asdict(one) for one in found]})
+            return
+        typer.echo("Opening these values runs code of whoever saved them.", err=True)
+        if not typer.confirm(f"Trust all {len(found)}?", err=True):
+            raise typer.Exit(USAGE)
+    signed = trust_store(kept)
+    if as_json:
+        print_json({"signed": signed, "untrusted": [asdict(one) for one in found]})
+    else:
+        typer.echo(f"signed {signed} values" if signed else "every value in it can be opened already")
