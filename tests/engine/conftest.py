@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from wfkernel.engine.events import Event
 from wfkernel.engine.run import Run
@@ -41,3 +50,64 @@ def story(run: Run) -> list[str]:
 
     run.watch(note)
     return told
+
+
+FLOW = """
+    import asyncio, json, os, sys, time
+    from pathlib import Path
+    from wfkernel.engine.workflow import Workflow
+    from wfkernel.engine.durable import workflow
+    from wfkernel.errors import WorkflowError
+    from wfkernel.plan.step import step
+    from wfkernel.store.store import Store
+
+    store = Store(sys.argv[1])
+    log = Path(sys.argv[1]).parent / "log"
+
+    def note(text):
+        with log.open("a") as file:
+            file.write(text + "\\n")
+
+    def die_once(name):
+        marker = log.with_name(f"died-{name}")
+        if not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), 9)
+
+    @step
+    async def first(x: int) -> int:
+        note(f"first({x})")
+        return x + 1
+"""
+
+
+class Elsewhere:
+    """Runs scripts in processes of their own, on one store."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / ".wfkernel" / "store.duckdb"
+        self.path.parent.mkdir(exist_ok=True)
+
+    def start(self, script: str, *args: str) -> subprocess.Popen[str]:
+        file = self.path.parent / f"script{time.monotonic_ns()}.py"
+        file.write_text(textwrap.dedent(FLOW) + textwrap.dedent(script))
+        return subprocess.Popen(
+            [sys.executable, str(file), str(self.path), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        )  # fmt: skip
+
+    def run(self, script: str, *args: str) -> tuple[int, str]:
+        process = self.start(script, *args)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode in (0, -signal.SIGKILL), err
+        return process.returncode, out
+
+    @property
+    def log(self) -> list[str]:
+        file = self.path.parent / "log"
+        return file.read_text().split() if file.exists() else []
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Elsewhere:
+    return Elsewhere(tmp_path)

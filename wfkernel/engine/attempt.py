@@ -83,6 +83,8 @@ async def execute(
     if recorder.hub.full:
         await recorder.hub.room()
     core.check()
+    if core.hold.is_set():
+        raise Paused
     if core.per_step:
         if core.permits <= 0:
             raise Paused

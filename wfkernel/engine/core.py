@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.clock import Clock
-from wfkernel.engine.failures import Canceled
+from wfkernel.engine.failures import Canceled, Paused
 from wfkernel.engine.hooks import Cancel, Hooks, Moment, Verdict
 from wfkernel.engine.limits import Limits
 from wfkernel.engine.recorder import Recorder
 from wfkernel.engine.scope import ConflictRule
 from wfkernel.engine.script import describe_error
+from wfkernel.engine.signal import CancelSignal
 from wfkernel.engine.state import RunState
 from wfkernel.engine.step_run import previous_output
 from wfkernel.engine.values import reveal_fields
@@ -25,7 +26,6 @@ from wfkernel.plan.step import spec_of
 if TYPE_CHECKING:
     from wfkernel.engine.scope import StateScope
     from wfkernel.engine.sessions import Session
-    from wfkernel.engine.signal import CancelSignal
 
 __all__ = ["Core", "Frame", "MapScope"]
 
@@ -58,6 +58,8 @@ class Core:
         self.slots = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
         self.executing = 0
         self.sleeping: list[float] = []
+        self.hold = CancelSignal()
+        """Set when the run is to pause: no further step begins."""
         self.keeps_exceptions = False
         """Durable functions: a failed step raises the same exception again, and the code of steps is noted."""
         self.functions: dict[str, Any] = {}
@@ -102,19 +104,26 @@ class Core:
         return verdict, value
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep; a cancellation of the run ends it at once. Raises `Canceled`."""
+        """Sleep; a cancellation of the run, or its suspension, ends it at once. Raises `Canceled` or `Paused`."""
         self.check()
+        if self.hold.is_set():
+            raise Paused
         if seconds <= 0:
             return
         loop = asyncio.get_running_loop()
         sleeper = asyncio.ensure_future(self.clock.sleep(seconds))
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(sleeper.cancel)
+
         try:
-            with self.signal.listening(lambda: loop.call_soon_threadsafe(sleeper.cancel)):
+            with self.signal.listening(wake), self.hold.listening(wake):
                 await sleeper
         except asyncio.CancelledError:
             sleeper.cancel()
-            if self.signal.is_set():
-                raise Canceled from None
+            self.check()
+            if self.hold.is_set():
+                raise Paused from None
             raise
 
 

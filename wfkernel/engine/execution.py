@@ -53,7 +53,7 @@ class Execution:
             )
             return await self._stop(scope, None)
         except Paused:
-            recorder.emit(ev.RUN_PAUSED, {"status": "paused"}, durable=True)
+            recorder.emit(ev.RUN_PAUSED, {"status": "paused", "reason": core.hold.reason}, durable=True)
             return await self._stop(scope, None, callbacks=False)
         except Canceled:
             return await self.end("canceled", None, scope)

@@ -25,7 +25,7 @@ class RunStore(Protocol):
     @property
     def owner(self) -> str: ...
     def append(self, events: list[Event], *, durable: bool = True) -> None: ...
-    def claim(self, run_id: str, decide: Decide) -> RunState: ...
+    def claim(self, run_id: str, decide: Decide, *, new: bool = False) -> RunState: ...
     def load(self, run_id: str) -> RunState: ...
     def exists(self, run_id: str) -> bool: ...
     def is_alive(self, owner: str) -> bool: ...
@@ -49,12 +49,12 @@ class MemoryStore:
             self._open.pop(state.run_id, None)
             (self._ended if ended else self._open)[state.run_id] = state
 
-    def claim(self, run_id: str, decide: Decide) -> RunState:
+    def claim(self, run_id: str, decide: Decide, *, new: bool = False) -> RunState:
         """Change a run; `decide` gives the (type, path, payload) of the events to add, or raises."""
         import time
 
         with self._lock:
-            state = self.load(run_id)
+            state = RunState(run_id) if new and not self.exists(run_id) else self.load(run_id)
             for type_, path, payload in decide(state):
                 state.apply(Event(run_id, state.seq + 1, time.time(), type_, path, 0, payload))
             return state

@@ -57,6 +57,10 @@ class Recorder:
                 event = Event(event.run_id, event.seq, event.ts, event.type, event.path, event.attempt, payload)
         log.append(event, durable=durable)
 
+    def stored(self, type_: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """`payload` as it is stored, what it refers to on disk."""
+        return payload if self.codec is None else stored_payload(type_, payload, self.codec, True)
+
     def adopt(self, state: RunState, added: list[Event]) -> None:
         """Go on with `state`, which somebody else (a claim) changed by `added`."""
         with self.lock:

@@ -8,8 +8,7 @@ from typing import Any
 
 from wfkernel.engine.failures import WorkflowFailed
 from wfkernel.engine.state import RunState, StepState
-from wfkernel.engine.values import Codec, reveal, reveal_fields
-from wfkernel.errors import ValueUnreadable
+from wfkernel.engine.values import Codec, reveal_fields, shown_value
 
 __all__ = ["RunInfo", "RunResult", "StepResult", "make_result", "run_state_values", "suspended_paths"]
 
@@ -98,10 +97,10 @@ def make_result(
             # A plan's step used twice has one entry, that of its latest run; a function's calls have one each.
             name = path if state.mode == "function" else _AGAIN.sub("", path)
             steps[name] = step_result(path, step, codec)
-    result = RunResult(state.run_id, state.status, _shown(state.input, codec), steps=steps, state=values)
+    result = RunResult(state.run_id, state.status, shown_value(state.input, codec), steps=steps, state=values)
     result.exception, result.wake_at = exception, state.wake_at
     if state.status == "success":
-        result.result = _shown(state.result, codec)
+        result.result = shown_value(state.result, codec)
     elif state.status == "tripwire":
         result.tripwire = (state.error or {}).get("tripwire")
     elif state.status == "failed":
@@ -117,21 +116,13 @@ def make_result(
     return result
 
 
-def _shown(value: Any, codec: Codec | None) -> Any:
-    """The value; one that was not saved is shown as the error that says why."""
-    try:
-        return reveal(value, codec)
-    except ValueUnreadable as error:
-        return error
-
-
 def step_result(path: str, step: StepState, codec: Codec | None) -> StepResult:
     suspended = step.status == "suspended"
     return StepResult(
         path,
         step.status,
-        _shown(step.input, codec),
-        _shown(step.output, codec) if step.status == "success" else None,
+        shown_value(step.input, codec),
+        shown_value(step.output, codec) if step.status == "success" else None,
         step.error if step.status == "failed" else None,
         step.attempt,
         step.started_at,

@@ -20,10 +20,12 @@ from typing import Any, Final
 from wfkernel.engine import events as ev
 from wfkernel.engine.blocking import SyncRun
 from wfkernel.engine.checks import checked_answer, checked_start, checked_state
+from wfkernel.engine.commands import Command, Reachable, cancel, handler_of
 from wfkernel.engine.core import Core
 from wfkernel.engine.events import Event
 from wfkernel.engine.execution import Execution, called
 from wfkernel.engine.failures import Canceled, HookCanceled, RunActive, RunNotActive
+from wfkernel.engine.following import Following
 from wfkernel.engine.hooks import Cancel
 from wfkernel.engine.memory import MemoryStore, RunStore
 from wfkernel.engine.options import Options, Program
@@ -72,6 +74,9 @@ class Run:
         self._recorder = Recorder(state, options.store, options.codec, options.durability, options.clock.now)
         self._core: Core | None = None
         self._stream: Stream | None = None
+        self._shared = options.store if isinstance(options.store, Reachable) else None
+        self._following: Following | None = None
+        self._watchers = 0
 
     def __repr__(self) -> str:
         return f"<Run {self.run_id} of {self.program.id}: {self.status}>"
@@ -93,7 +98,10 @@ class Run:
         return self._result(None)
 
     def watch(self, callback: Callable[[Event], object]) -> Callable[[], None]:
-        """Call `callback` with every event of the run in this process. Returns what ends it."""
+        """Call `callback` with every event of the run from now on, whichever process executes it. Returns what ends it.
+
+        Events from another process come in a thread of their own. The values in them are those this process can read.
+        """
 
         def guarded(event: Event) -> None:
             try:
@@ -101,7 +109,17 @@ class Run:
             except Exception:
                 _log.exception("a watcher of run %s failed", self.run_id)
 
-        return self._recorder.hub.watch(guarded)
+        end = self._recorder.hub.watch(guarded)
+        self._watchers += 1
+        self._follow()
+
+        def unwatch() -> None:
+            end()
+            self._watchers -= 1
+            if not self._watchers:
+                self._unfollow()
+
+        return unwatch
 
     @property
     def sync(self) -> SyncRun:
@@ -116,10 +134,10 @@ class Run:
         Raises `InputInvalid` before anything is started when `input` or `state` do not fit, and what `on_start` raises.
         """
         self.program.check_runnable()
+        known = self.state.seq
         if self._named:
             self._refresh()
-        if self._core is not None or (self.status in ("running", "waiting") and self._alive()):
-            raise RunActive(f"run '{self.run_id}' is being executed; wait for it, or create another run.")
+        self._check_free(self.state, known)
         value, initial = checked_start(self.program, self.options, input, state)
         if self.options.on_start is not None:
             info = RunInfo(self.run_id, self.program.id, self._session_id, self.resource, value, dict(initial))
@@ -128,19 +146,29 @@ class Run:
         try:
             _, value = await core.fire("run.start", "", value)
         except Canceled:
-            return await self._refused_by_hook(core, value, initial)
-        self._emit_start(value, initial)
+            return await self._refused_by_hook(core, value, initial, known)
+        self._emit_start(value, initial, known)
         return await self._drive(core, value)
 
-    async def _refused_by_hook(self, core: Core, value: Any, initial: dict[str, Any]) -> RunResult:
-        self._emit_start(value, initial)
+    def _check_free(self, state: RunState, known: int) -> None:
+        """Raise `RunActive` if the run is executed, or was started since this `Run` knew of `known` events of it."""
+        if self._core is not None or (state.status in ("running", "waiting") and self._alive(state)):
+            raise RunActive(f"run '{self.run_id}' is being executed; wait for it, or create another run.")
+        if state.seq and not known:
+            raise RunActive(
+                f"run '{self.run_id}' was started by somebody else first: it is {state.status}. Create another run, or get "
+                "this one again to start it once more."
+            )
+
+    async def _refused_by_hook(self, core: Core, value: Any, initial: dict[str, Any], known: int) -> RunResult:
+        self._emit_start(value, initial, known)
         try:
             return await Execution(self.program, self.options, core, self._session_id).end("canceled", None, None)
         finally:
             if self.options.store is None:
                 _memory.keep(self._recorder.state)
 
-    def _emit_start(self, value: Any, initial: dict[str, Any]) -> None:
+    def _emit_start(self, value: Any, initial: dict[str, Any], known: int) -> None:
         payload = {
             "status": "running",
             "workflow": self.program.id,
@@ -154,6 +182,14 @@ class Run:
             **self.program.kept(),
             **context_flag(),
         }
+        if self._named and self.options.store is not None:  # another process may start the run of this id just now
+
+            def decide(state: RunState) -> list[Change]:
+                self._check_free(state, known)
+                return [(ev.RUN_START, "", self._recorder.stored(ev.RUN_START, payload))]
+
+            self._claim(decide, new=True)
+            return
         self._recorder.emit(ev.RUN_START, payload, durable=True)
         if self.options.store is None:
             _memory.keep(self._recorder.state)
@@ -162,7 +198,7 @@ class Run:
         self, data: Any = None, *, step: Any = None, label: str | None = None, index: int | None = None,
         per_step: bool = False,
     ) -> RunResult:  # fmt: skip
-        """Answer a suspended step and run on.
+        """Answer a suspended step and run on; or, without an answer, go on with a run that was paused from outside.
 
         Args:
             data: the answer; checked against the step's model before anything is claimed.
@@ -175,6 +211,8 @@ class Run:
             ResumeAlreadyClaimed: somebody else resumed the run first.
         """
         self._refresh()
+        if self.status == "paused" and (data, step, label, index) == (None, None, None, None):
+            return await self.proceed(per_step=per_step)
         if self._core is not None or self.status != "suspended":
             raise RunNotSuspended(f"This workflow run was not suspended: '{self.run_id}' is {self.status}.")
         targets = choose_targets(self.state, step, label, index)
@@ -274,27 +312,56 @@ class Run:
         return await self._drive(core, start)
 
     async def cancel(self, reason: str = "canceled") -> None:
-        """Tell the run to stop. A step that is executing may finish; it can see the signal. Suspended runs end at once.
+        """Tell the run to stop, whichever process executes it. A step that is executing may finish; it can see the
+        signal. A run that nobody executes ends at once.
 
-        Raises `RunActive` if another process executes it, and `RunNotActive` if it has ended.
+        Raises `RunNotActive` if it has ended, and `StoreError` if the process that executes it does not reply.
         """
         if self._core is not None:
             await self._core.fire("run.cancel", "", reason)
-            self._recorder.emit(ev.RUN_CANCEL, {"status": "canceled", "reason": reason}, durable=True)
-            self._core.signal.set(reason)
+            cancel(self._core, reason)
+            return
+        if await self._told({"op": "cancel", "reason": reason}):
             return
 
-        def decide(state: RunState) -> list[Change]:
+        def decide(state: RunState) -> list[Change]:  # nobody executes it
             if state.status in _ENDED:
                 raise RunNotActive(f"run '{self.run_id}' has ended: it is {state.status}.")
-            if state.status in ("running", "waiting") and self._alive(state):
-                raise RunActive(f"run '{self.run_id}' is executed by {state.owner}; cancel it there.")
             return [
                 (ev.RUN_CANCEL, "", {"status": "canceled", "reason": reason}),
                 (ev.RUN_FINISH, "", {"status": "canceled"}),
             ]
 
         self._claim(decide)
+
+    async def suspend(self, reason: str = "suspended from outside") -> None:
+        """Have the run pause before its next step, whichever process executes it; `proceed` goes on from there.
+
+        Steps that are executing end first; a sleep is left at once and sleeps on later. Raises `RunNotActive` if nobody
+        executes the run.
+        """
+        if self._core is not None:
+            self._core.hold.set(reason)
+        elif not await self._told({"op": "suspend", "reason": reason}):
+            self._refresh()
+            raise RunNotActive(f"run '{self.run_id}' is not being executed: it is {self.status}.")
+
+    async def _told(self, command: Command) -> bool:
+        """Give a command to the process that executes the run; False if there is none."""
+        if self._shared is None:
+            return False
+        for pause in (0.1, 0.4, None):
+            try:
+                reply = await asyncio.to_thread(self._shared.send, self.run_id, command)
+                break
+            except RunNotActive:
+                self._refresh()
+                if pause is None or self.status not in ("running", "waiting") or not self._alive():
+                    return False
+                await asyncio.sleep(pause)  # its process has just begun with it, or left it as it is
+        if not reply.get("ok"):
+            raise WorkflowError("; ".join(text for _, text in reply.get("problems", [])) or f"refused: {command['op']}")
+        return True
 
     async def rollback(self, to: str) -> dict[str, Any]:
         """Set the state of an ended or suspended run to what it was when step `to` ended. Returns that state."""
@@ -318,8 +385,11 @@ class Run:
     ) -> Stream:  # fmt: skip
         """Start the run and iterate over its events as they happen; `await stream.result` for what came of it.
 
-        A second call while the first stream is open returns the same stream. See `wfkernel.engine.stream` for `overflow`.
+        A second call while the first stream is open returns the same stream. Of a run that another process executes, the
+        stream (without `input`) begins with what has happened so far and goes on until the run stops there. See `wfkernel.engine.stream` for `overflow`.
         """
+        if input is None and state is None and self._elsewhere():
+            return self._streaming(self._stopped, buffer, overflow, replay=True)
         return self._streaming(lambda: self.start(input, state=state, per_step=per_step), buffer, overflow)
 
     def resume_stream(
@@ -335,21 +405,59 @@ class Run:
         """`time_travel`, as a stream of what happens from there."""
         return self._streaming(lambda: self.time_travel(step, **options), buffer, overflow)
 
-    def _streaming(self, begin: Callable[[], Any], buffer: int, overflow: Overflow) -> Stream:
+    def _streaming(self, begin: Callable[[], Any], buffer: int, overflow: Overflow, *, replay: bool = False) -> Stream:
         if self._stream is not None and not self._stream.done:
             return self._stream
-        listener = self._recorder.hub.listen(buffer, overflow, replay=False)
+        listener = self._recorder.hub.listen(buffer, overflow, replay=replay)
         self._stream = Stream(listener, asyncio.ensure_future(begin()), self._recorder.hub.leave)
         return self._stream
 
     async def observe(self, *, buffer: int = BUFFER, overflow: Overflow = "block") -> AsyncIterator[Event]:
         """The events of a run somebody started: those remembered, then each as it happens, until it stops."""
+        elsewhere = self._elsewhere()
         listener = self._recorder.hub.listen(buffer, overflow)
-        if self._core is None:  # nothing more will come
+        if self._core is None and not elsewhere:  # nothing more will come
             self._recorder.hub.leave(listener)
             listener.close()
         async for event in listener:
             yield event
+
+    # -- executed by another process ------------------------------------------------------------------------------------
+
+    def _elsewhere(self) -> bool:
+        """Whether another process executes the run; then its events come from there, those so far included."""
+        if self._shared is None or self._core is not None or not self._named:
+            return False
+        if self._following is not None:
+            return self.status in ("pending", "running", "waiting")
+        self._refresh()
+        if self.status not in ("running", "waiting") or not self._alive():
+            return False
+        self._recorder.state = RunState(self.run_id)
+        self._recorder.hub.history.clear()
+        self._follow()
+        return True
+
+    def _follow(self) -> None:
+        if self._shared is None or self._core is not None or self._following is not None:
+            return
+        if (self._named or self.state.started_at is not None) and self.status not in _ENDED:
+            self._following = Following(self._recorder, self._shared, self.run_id, self._interrupted)
+
+    def _unfollow(self) -> None:
+        if self._following is not None:
+            self._following.stop()
+            self._following = None
+
+    def _interrupted(self) -> bool:
+        return self.status in ("running", "waiting") and not self._alive()
+
+    async def _stopped(self) -> RunResult:
+        """Wait until the run that another process executes stops there."""
+        listener = self._recorder.hub.listen(1, "drop_oldest")
+        async for _ in listener:
+            pass
+        return self.result()
 
     # -- how it runs --------------------------------------------------------------------------------------------------
 
@@ -369,14 +477,14 @@ class Run:
         if self._core is None and self._store.exists(self.run_id):
             self._recorder.state = self._store.load(self.run_id)
 
-    def _claim(self, decide: Callable[[RunState], list[Change]]) -> None:
+    def _claim(self, decide: Callable[[RunState], list[Change]], *, new: bool = False) -> None:
         added: list[Change] = []
 
         def noted(state: RunState) -> list[Change]:
             added[:] = decide(state)
             return added
 
-        state = self._store.claim(self.run_id, noted)
+        state = self._store.claim(self.run_id, noted, new=new)
         now, first = self.options.clock.now(), state.seq - len(added) + 1
         events = [Event(self.run_id, first + n, now, t, path, 0, body) for n, (t, path, body) in enumerate(added)]
         self._recorder.adopt(state, events)
@@ -389,12 +497,18 @@ class Run:
         )  # fmt: skip
 
     async def _drive(self, core: Core, value: Any) -> RunResult:
+        self._unfollow()
         self._core = core
         _live[id(self.options.store), self.run_id] = self
+        leave = self._shared.listen(self.run_id, handler_of(core)) if self._shared is not None else None
         try:
             return await Execution(self.program, self.options, core, self._session_id).run(value)
         finally:
             self._core = None
+            if leave is not None:
+                leave()
+            if self._watchers:
+                self._follow()
             _live.pop((id(self.options.store), self.run_id), None)
             if self.options.store is None:
                 _memory.keep(self._recorder.state)

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any, Final, Protocol, runtime_checkable
 
 from wfkernel.engine import events as ev
+from wfkernel.errors import ValueNotTrusted, ValueUnreadable
 
-__all__ = ["RECORD", "Codec", "reveal", "reveal_fields", "stored_payload"]
+__all__ = ["RECORD", "Codec", "reveal", "reveal_fields", "revealed_payload", "shown_value", "stored_payload"]
 
 RECORD: Final = "$wfkernel.value"
 
@@ -66,6 +67,30 @@ def stored_payload(type_: str, payload: dict[str, Any], codec: Codec, durable: b
             stored = dict(stored) if stored is payload else stored
             stored[name] = _json_safe(payload[name])
     return stored
+
+
+def revealed_payload(type_: str, payload: dict[str, Any], codec: Codec | None) -> dict[str, Any]:
+    """The inverse of `stored_payload`, for people who watch; a value that cannot be read here is the error that says so."""
+    if codec is None:
+        return payload
+    shown = dict(payload)
+    for name in _VALUE_FIELDS.get(type_, ()):
+        if name in shown:
+            shown[name] = shown_value(shown[name], codec)
+    for name in _FIELDS_OF_VALUES.get(type_, ()):
+        if shown.get(name):
+            shown[name] = {key: shown_value(value, codec) for key, value in shown[name].items()}
+    if type_ == ev.STEP_RESULT and payload["status"] == "success":
+        shown.pop("outputs", None)
+    return shown
+
+
+def shown_value(value: Any, codec: Codec | None) -> Any:
+    """The value; one that was not saved, or cannot be read here, is shown as the error that says why."""
+    try:
+        return reveal(value, codec)
+    except (ValueUnreadable, ValueNotTrusted) as error:
+        return error
 
 
 def reveal(value: Any, codec: Codec | None) -> Any:

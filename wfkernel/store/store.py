@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wfkernel.engine.commands import Command, Handler, Reply
 from wfkernel.engine.events import Event
 from wfkernel.engine.state import RunState
 from wfkernel.errors import RunNotFound, StoreError
@@ -27,12 +28,14 @@ from wfkernel.store.checkpoints import Checkpoint, Checkpoints, load_state
 from wfkernel.store.codecs import decode_value, encode_value
 from wfkernel.store.context import Context
 from wfkernel.store.database import Database
+from wfkernel.store.follow import CLAIMED, Follower
 from wfkernel.store.journal import Journal
 from wfkernel.store.locate import find_store_path
 from wfkernel.store.owner import Owner, is_alive
 from wfkernel.store.projection import insert_events
 from wfkernel.store.read import read_events, transaction
 from wfkernel.store.sql import execute
+from wfkernel.store.wire import Receiver, send
 
 if TYPE_CHECKING:
     import duckdb
@@ -59,6 +62,7 @@ class Store:
         self._lock = threading.Lock()
         self._owner: Owner | None = None
         self._journal: Journal | None = None
+        self._receiver: tuple[str, Receiver] | None = None
         # A background thread still inside DuckDB when the interpreter goes away would abort the process.
         atexit.register(_close_if_alive, weakref.ref(self))
 
@@ -105,17 +109,20 @@ class Store:
             return True
         return is_alive(self.owners, owner)
 
-    def claim(self, run_id: str, decide: Callable[[RunState], list[tuple[str, str, dict[str, Any]]]]) -> RunState:
+    def claim(
+        self, run_id: str, decide: Callable[[RunState], list[tuple[str, str, dict[str, Any]]]], *, new: bool = False
+    ) -> RunState:
         """Take a run over, or change it, as one atomic act between all processes.
 
         `decide` gets the run's present state and returns the (type, path, payload) of the events to add, or raises to
-        leave everything as it is. Returns the state after them.
+        leave everything as it is; with `new` there need not be such a run yet. Returns the state after them.
         """
         owner = self.owner
         with self.database.open() as connection:
             state = load_state(connection, run_id)
-            if state is None:
+            if state is None and not new:
                 raise RunNotFound(f"there is no run '{run_id}' in {self.path}. `wf ls` lists the runs.")
+            state = state or RunState(run_id)
             now = time.time()
             added = [
                 Event(run_id, state.seq + n, now, type_, path, 0, {**payload, "owner": owner} if not path else payload)
@@ -126,7 +133,40 @@ class Store:
                     insert_events(connection, added)
             for event in added:
                 state.apply(event)
+            (self.owners / CLAIMED).touch()
         return state
+
+    # -- runs that other processes execute --------------------------------------------------------------------------
+
+    def listen(self, run_id: str, handle: Handler) -> Callable[[], None]:
+        """This process executes the run from now on: `handle` gets the commands for it. Returns what ends that."""
+        owner, _ = self._writer()
+        with self._lock:
+            if self._receiver is None or self._receiver[0] != owner.identity:  # first use, or forked
+                self._receiver = owner.identity, Receiver(self.owners, owner.identity)
+            return self._receiver[1].listen(run_id, handle)
+
+    def send(self, run_id: str, command: Command, *, timeout: float = 10.0) -> Reply:
+        """Have the process that executes a run (engine, script or notebook's kernel) act on a command.
+
+        ``store.send(run_id, {"op": "suspend", "by": "wf suspend"})``: see `wfkernel.engine.commands` for what there is.
+        `run_id` is the full id (`find`). Takes about a millisecond and reads neither database nor journal. The reply
+        comes when the command was accepted: a step that is executing may still have to end.
+
+        Returns the reply: ``{"ok": True, ...}``, or ``{"ok": False, "problems": [[field, text], ...]}`` where it was
+        refused. Raises `RunNotActive` when no process executes the run, and `StoreError` when the one that does is stuck.
+        """
+        return send(self.owners, run_id, command, timeout)
+
+    def follow(
+        self, run_id: str, after: int, take: Callable[[list[Event]], None], idle: Callable[[], None] = lambda: None
+    ) -> Callable[[], None]:
+        """Call `take` with the run's events above `after`, as any process writes them. Returns what ends that.
+
+        What is there already comes first; `idle` is called now and then while there is nothing. Both are called in a
+        thread of their own; events are as they are stored (`wfkernel.store.follow`).
+        """
+        return Follower(self, run_id, after, take, idle).stop
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -228,6 +268,9 @@ class Store:
     def close(self) -> None:
         """Move what is journaled to DuckDB and let go of everything."""
         with self._lock:
+            if self._receiver is not None and self._owner is not None and self._receiver[0] == self._owner.identity:
+                self._receiver[1].close()
+            self._receiver = None
             if self._journal is not None:
                 self._journal.close()
             if self._owner is not None:

@@ -51,10 +51,12 @@ class MemoryLog:
                 if durable:
                     self._durable[event.run_id] = event.seq
 
-    def claim(self, run_id: str, decide: Callable[[RunState], list[tuple[str, str, dict[str, Any]]]]) -> RunState:
+    def claim(
+        self, run_id: str, decide: Callable[[RunState], list[tuple[str, str, dict[str, Any]]]], *, new: bool = False
+    ) -> RunState:
         """Change a run, atomically between all processes; `decide` gives the events to add, or raises."""
         with self._lock:
-            state = self.load(run_id)
+            state = RunState(run_id) if new and not self.exists(run_id) else self.load(run_id)
             now = time.time()
             added = [
                 Event(run_id, state.seq + n, now, type_, path, 0, payload if path else {**payload, "owner": self.owner})
