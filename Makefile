@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check browser bench clean
+.PHONY: demo test lint check browser bench bench-peers clean
 
 demo: $(VENV)/.demo
 	@mkdir -p .wfkernel/demo
@@ -27,6 +27,10 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	for name in import_time step_overhead frame_checkpoint engine workers store_steps context_recall context_search; do \
 	  echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit 1; done
+
+# The same work in other engines, each installed in a folder of its own (~/.cache/wfkernel-peers).
+bench-peers: $(VENV)/.test
+	$(BIN)/python -m tests.benchmarks.peers --install
 
 # The browser tests drive the Chromium of the distribution.
 browser:
