@@ -60,8 +60,8 @@ def test_what_is_remembered_is_found_in_any_way(ran):
     [
         ("%context", "expected `%context search WORDS"),
         ("%context find x", "expected `%context search WORDS"),
-        ("%context search", "the following arguments are required: WORDS"),
-        ("%context search x -k many", "invalid int value"),
+        ("%context search", "WORDS is missing"),
+        ("%context search x -k many", "-k: 'many' is not a whole number"),
         ("%context remember", "takes a text with words in it"),
         ("%context search x --run nosuch", "there is no run 'nosuch'"),
     ],

@@ -320,7 +320,10 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("source", "words"),
         [
-            ("%%step load --retires 1\nx = 1", "cell 4: %%step: unrecognized arguments: --retires 1"),
+            (
+                "%%step load --retires 1\nx = 1",
+                "cell 4: %%step: there is no option '--retires', did you mean '--retries'?",
+            ),
             ("%%step total\nx = 1", "there are two steps named 'total' (cells 4 and 5)"),
             ("%%step load\nx = = 1", "step 'load' does not parse: invalid syntax (line 2)"),
             ("%%step load\ndata = nowhere", "reads 'nowhere', which no step or cell defines"),

@@ -156,10 +156,10 @@ class TestTimeout:
     ("line", "words"),
     [
         ("a --timeout 0", "must be more than 0 seconds"),
-        ("a --worker moon", "invalid choice: 'moon'"),
+        ("a --worker moon", "--worker: 'moon' is not one of inline, threads"),
         ("a --foreach x of y", "is not 'NAME in EXPR'"),
         ("a --when x ==", "is not an expression"),
-        ("a --concurrency 0", "must be 1 or more"),
+        ("a --concurrency 0", "--concurrency: '0' is not a whole number of 1 or more"),
     ],
 )
 def test_mistakes_are_one_line(kernel, line, words):

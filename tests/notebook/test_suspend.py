@@ -125,7 +125,8 @@ def test_answers_can_be_prepared_for_runs_nobody_watches(kernel):
     [
         ("%workflow resume --data {broken", "not JSON"),
         ("%workflow resume --data 1 --step other", "'other' is not suspended; suspended: approve"),
-        ("%workflow resme", "invalid choice"),
+        ("%workflow resme", "'resme' is not one of"),
+        ("%workflow resme", "did you mean 'resume'?"),
         ("%workflow show nonesuch", "there is no run 'nonesuch'"),
     ],
 )

@@ -19,10 +19,13 @@ class TestTheStepLine:
     @pytest.mark.parametrize(
         ("line", "words"),
         [
-            ("", "required: name"),
-            ("a b", "unrecognized arguments: b"),
-            ("a --retries x", "argument --retries: invalid"),
-            ("a --retries -1", "must be 0 or more"),
+            ("", "NAME is missing. usage: %%step"),
+            ("a b", "'b' is one word too many"),
+            ("a --retries x", "--retries: 'x' is not a whole number of 0 or more"),
+            ("a --retries -1", "--retries: '-1' is not a whole number"),
+            ("a --retries", "--retries needs a value: --retries N"),
+            ("a --retires 1", "there is no option '--retires', did you mean '--retries'?"),
+            ("a --worker proceses", "not one of inline, threads, processes, dask, did you mean 'processes'?"),
             ("a --in 1x", "'1x' is not a name"),
             ("1a", "'1a' is not a step name"),
             ("a.b", "'a.b' is not a step name"),

@@ -9,7 +9,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.display import display
 
 from wfkernel.errors import DefinitionError
-from wfkernel.plan.cell import OneLineParser
+from wfkernel.plan.oneline import OneLineParser, positive_count
 
 if TYPE_CHECKING:
     import argparse
@@ -25,10 +25,10 @@ __all__ = ["ContextMagics", "render_found_html", "render_found_text"]
 
 def search_parser() -> argparse.ArgumentParser:
     """The parser of what follows ``%context search``."""
-    parser = OneLineParser(prog="%context search", add_help=False, allow_abbrev=False)
+    parser = OneLineParser(prog="%context search")
     parser.add_argument("words", nargs="+", metavar="WORDS")
-    parser.add_argument("-k", type=int, default=5, metavar="N")
-    parser.add_argument("--kind", metavar="A,B")
+    parser.add_argument("-k", type=positive_count, default=5, metavar="N")
+    parser.add_argument("--kind", metavar="KINDS")
     parser.add_argument("--run", metavar="RUN")
     return parser
 

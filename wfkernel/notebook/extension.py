@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import builtins
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wfkernel.notebook.completion import completion_matcher
 from wfkernel.notebook.context_magics import ContextMagics
 from wfkernel.notebook.magics import WorkflowMagics
 from wfkernel.notebook.session import Session
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["load", "unload"]
 
-_loaded: dict[int, tuple[Session, StepTransformer]] = {}
+_loaded: dict[int, tuple[Session, StepTransformer, Any]] = {}
 
 
 def load(shell: InteractiveShell) -> None:
@@ -24,6 +25,7 @@ def load(shell: InteractiveShell) -> None:
     if id(shell) in _loaded:
         return
     session = Session(shell)
+    matcher = completion_matcher(session)
     transformer = StepTransformer(session.prepare)
     shell.input_transformers_cleanup.append(mark_step)
     shell.ast_transformers.append(transformer)
@@ -32,15 +34,17 @@ def load(shell: InteractiveShell) -> None:
     shell.register_magics(WorkflowMagics(shell, session), ContextMagics(shell, session))
     work_in(lambda: (session.store, session.run.run_id if session.has_run else None))
     setattr(builtins, BRIDGE, session.active)
-    _loaded[id(shell)] = session, transformer
+    shell.Completer.custom_matchers.append(matcher)
+    _loaded[id(shell)] = session, transformer, matcher
 
 
 def unload(shell: InteractiveShell) -> None:
     """Undo `load`; what is in the store stays."""
-    session, transformer = _loaded.pop(id(shell))
+    session, transformer, matcher = _loaded.pop(id(shell))
     shell.input_transformers_cleanup.remove(mark_step)
     shell.ast_transformers.remove(transformer)
     shell.events.unregister("pre_run_cell", session.pre_run_cell)
     shell.events.unregister("post_run_cell", session.post_run_cell)
     work_in(None)
+    shell.Completer.custom_matchers.remove(matcher)
     delattr(builtins, BRIDGE)

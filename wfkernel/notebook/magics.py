@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 import shlex
@@ -16,7 +15,8 @@ from wfkernel.errors import DefinitionError, RunNotFound
 from wfkernel.notebook import frontend
 from wfkernel.notebook.runlist import render_runs_html, render_runs_text
 from wfkernel.notebook.view import render_html, render_text, view_of
-from wfkernel.plan.cell import OneLineParser, step_parser, to_python
+from wfkernel.notebook.workflow_line import workflow_help, workflow_parser
+from wfkernel.plan.cell import step_parser, to_python
 from wfkernel.plan.diagram import MIME_TYPE, mermaid
 
 if TYPE_CHECKING:
@@ -25,24 +25,6 @@ if TYPE_CHECKING:
     from wfkernel.notebook.session import Session
 
 __all__ = ["WorkflowMagics"]
-
-
-def workflow_parser() -> argparse.ArgumentParser:
-    """The parser of the ``%workflow`` line."""
-    parser = OneLineParser(prog="%workflow", add_help=False, allow_abbrev=False)
-    actions = parser.add_subparsers(
-        dest="action", metavar="new | show [RUN] | list | resume [--data JSON] [--step NAME]"
-    )
-    actions.add_parser("new", prog="%workflow new", add_help=False)
-    show = actions.add_parser("show", prog="%workflow show", add_help=False)
-    show.add_argument("run", nargs="?", metavar="RUN")
-    actions.add_parser("list", prog="%workflow list", add_help=False)
-    run = actions.add_parser("run", prog="%workflow run", add_help=False)
-    run.add_argument("name", nargs="?", metavar="NAME")
-    resume = actions.add_parser("resume", prog="%workflow resume", add_help=False)
-    resume.add_argument("--data", metavar="JSON")
-    resume.add_argument("--step", metavar="NAME")
-    return parser
 
 
 @magics_class
@@ -71,16 +53,6 @@ class WorkflowMagics(Magics):
 
     @line_magic
     def workflow(self, line: str) -> Any:
-        """Show, list, begin or resume runs of this notebook.
-
-        %workflow                        show the current run
-        %workflow new                    begin a new run, in which no step is finished
-        %workflow show [RUN]             show a run (an id, the beginning of one, or 'latest')
-        %workflow list                   list the runs in the store
-        %workflow run [NAME]             run all steps, independent ones in parallel, or a workflow made by %%workflow
-        %workflow resume [--data JSON] [--step NAME]
-                                         answer the suspended step and run it; without --data show the form
-        """
         try:
             arguments = workflow_parser().parse_args(shlex.split(line))
         except ValueError as error:
@@ -98,6 +70,8 @@ class WorkflowMagics(Magics):
                 self._resume(arguments.data, arguments.step)
             case _:
                 self._show(getattr(arguments, "run", None))
+
+    workflow.__doc__ = workflow_help()
 
     @cell_magic("workflow")  # type: ignore[arg-type]
     def compose(self, line: str, cell: str) -> None:

@@ -13,12 +13,13 @@ import functools
 import re
 import shlex
 from dataclasses import dataclass, field, replace
-from typing import Final, NoReturn
+from typing import Final
 
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.analyse import CellNames, analyse, code_digest
+from wfkernel.plan.oneline import OneLineParser, count, positive_count
 
-__all__ = ["MAGIC", "CellStep", "OneLineParser", "StepOptions", "parse_cell", "split_cell", "step_parser"]
+__all__ = ["MAGIC", "CellStep", "StepOptions", "parse_cell", "split_cell", "step_parser"]
 
 MAGIC: Final = "%%step"
 WORKERS: Final = ("inline", "threads", "processes", "dask")
@@ -68,13 +69,6 @@ class CellStep:
         return f"step '{self.name}'" + (f" (cell {self.position + 1})" if self.position >= 0 else "")
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are a `DefinitionError` of one line, with the usage."""
-
-    def error(self, message: str) -> NoReturn:
-        raise DefinitionError(f"{self.prog}: {message}. {' '.join(self.format_usage().split())}")
-
-
 def _names(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     for name in names:
@@ -83,17 +77,13 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return number
-
-
 def _seconds(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
     if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError("must be 0 or more seconds")
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds, 0 or more")
     return number
 
 
@@ -101,13 +91,6 @@ def _positive_seconds(text: str) -> float:
     number = _seconds(text)
     if number == 0:
         raise argparse.ArgumentTypeError("must be more than 0 seconds")
-    return number
-
-
-def _positive_count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
     return number
 
 
@@ -132,9 +115,9 @@ def _loop(text: str) -> tuple[str, str]:
 @functools.cache
 def step_parser() -> argparse.ArgumentParser:
     """The parser of the ``%%step`` line; errors are `DefinitionError` with the usage in one line."""
-    parser = OneLineParser(prog=MAGIC, add_help=False, allow_abbrev=False)
-    parser.add_argument("name", help="name of the step, unique in the notebook")
-    parser.add_argument("--retries", type=_count, default=0, metavar="N", help="run again up to N times after an error")
+    parser = OneLineParser(prog=MAGIC)
+    parser.add_argument("name", metavar="NAME", help="name of the step, unique in the notebook")
+    parser.add_argument("--retries", type=count, default=0, metavar="N", help="run again up to N times after an error")
     parser.add_argument("--delay", type=_seconds, default=1.0, metavar="SECONDS",
                         help="wait before the first retry, doubled for each further one (default 1)")  # fmt: skip
     parser.add_argument(
@@ -145,7 +128,7 @@ def step_parser() -> argparse.ArgumentParser:
     parser.add_argument("--foreach", type=_loop, metavar="NAME in EXPR",
                         help="execute the body for every item; what it binds becomes lists, in the order of the items")  # fmt: skip
     parser.add_argument(
-        "--concurrency", type=_positive_count, default=1, metavar="N", help="items at a time (default 1)"
+        "--concurrency", type=positive_count, default=1, metavar="N", help="items at a time (default 1)"
     )
     parser.add_argument("--always", action="store_true", help="execute even if code and inputs did not change")
     parser.add_argument(

@@ -1,0 +1,57 @@
+"""What can stand on a ``%workflow`` line: one parser for parsing, help, errors and completion."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from typing import Final
+
+from wfkernel.plan.oneline import OneLineParser
+
+__all__ = ["workflow_help", "workflow_parser"]
+
+SHOW: Final = "show the current run"
+
+
+@functools.cache
+def workflow_parser() -> OneLineParser:
+    """The parser of the ``%workflow`` line. Metavars say what completes an argument: RUN, STEP, WORKFLOW, ..."""
+    parser = OneLineParser(prog="%workflow")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION")
+
+    def action(name: str, does: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, prog=f"%workflow {name}", help=does)
+
+    action("new", "begin a new run, in which no step is finished")
+    show = action("show", "show a run, as it is or was")
+    show.add_argument("run", nargs="?", metavar="RUN", help="an id, the beginning of one, or 'latest'")
+    action("list", "list the runs in the store")
+    run = action("run", "run steps, independent ones at the same time")
+    run.add_argument("name", nargs="?", metavar="WORKFLOW", help="made by %%%%workflow; without it all steps")
+    resume = action("resume", "answer the suspended step and run it; without --data show the form")
+    resume.add_argument("--data", metavar="JSON", help="the answer")
+    resume.add_argument("--step", metavar="SUSPENDED", help="which step, where several are suspended")
+    return parser
+
+
+def workflow_help() -> str:
+    """The help of ``%workflow?``, made from the parser."""
+    lines = ["Show, run, compare and export the workflow of this notebook.", "", f"%workflow{'':31}{SHOW}"]
+    for usage, does, arguments in _actions():
+        lines.append(f"{usage:<40}{does}")
+        lines += [f"    {name:<36}{meaning}" for name, meaning in arguments]
+    return "\n".join(lines)
+
+
+def _actions() -> list[tuple[str, str, list[tuple[str, str]]]]:
+    """(usage, what it does, [(argument, its meaning)]) of every action."""
+    found = []
+    group = next(a for a in workflow_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    for said in group._choices_actions:
+        parser = group.choices[said.dest]
+        usage = " ".join(parser.format_usage().split()).removeprefix("usage: ")
+        arguments = [
+            ("/".join(a.option_strings) or str(a.metavar), (a.help or "").replace("%%", "%")) for a in parser._actions
+        ]
+        found.append((usage, said.help or "", arguments))
+    return found
