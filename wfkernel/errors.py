@@ -2,7 +2,7 @@
 
 Every mistake a user can make ends in one line that says what is wrong, where, and what to do. In a notebook IPython
 asks an exception for `_render_traceback_`; ours answers with that one line, so a mistake of the user never shows a
-traceback of wfkernel. The two classes at the end are not errors but control flow, and derive from `BaseException` so
+traceback of wfkernel. The three classes at the end are not errors but control flow, and derive from `BaseException` so
 that a step's own ``except Exception`` cannot swallow them.
 """
 
@@ -17,6 +17,7 @@ __all__ = [
     "ResumeAlreadyClaimed",
     "RunNotFound",
     "RunNotSuspended",
+    "RunStopped",
     "RunSuspended",
     "StepWaiting",
     "StoreCorrupt",
@@ -116,6 +117,26 @@ class RunSuspended(BaseException):
     def _render_traceback_(self) -> list[str]:
         # What it asks stands above, in the step's line or form.
         return [f"\x1b[33msuspended\x1b[0m step '{self.step}' waits for an answer"]
+
+
+class RunStopped(BaseException):
+    """A person stopped the run, by a button, a command or the kernel's Interrupt. Not the failure of any step.
+
+    `status` is ``suspended`` or ``canceled``, `by` says how, `steps` were executing.
+    """
+
+    def __init__(self, run_id: str, status: str, by: str, steps: tuple[str, ...] = ()) -> None:
+        self.run_id, self.status, self.by, self.steps = run_id, status, by, steps
+        super().__init__(run_id, status, by, steps)
+
+    def __str__(self) -> str:
+        where = f" at step {', '.join(repr(step) for step in self.steps)}" if self.steps else ""
+        return f"the run was {self.status}{where} ({self.by})"
+
+    def _render_traceback_(self) -> list[str]:
+        said = str(self).removeprefix("the run was ").removeprefix(self.status)
+        later = "" if self.status == "canceled" else ". Run All or %workflow resume goes on from here"
+        return [f"\x1b[33m{self.status}\x1b[0m{said}{later}"]
 
 
 class StepWaiting(BaseException):

@@ -112,6 +112,19 @@ class Kernel:
             if reply["parent_header"].get("msg_id") == message_id:
                 return dict(reply["content"])
 
+    def control(self, **command: Any) -> dict[str, Any]:
+        """Give a command on the kernel's control channel, where a running cell does not delay it; returns the reply."""
+        request = self.client.session.msg("wfkernel_request", command)
+        self.client.control_channel.send(request)
+        while True:
+            reply = self.client.get_control_msg(timeout=30)
+            if reply["parent_header"].get("msg_id") == request["header"]["msg_id"]:
+                return dict(reply["content"])
+
+    def interrupt(self) -> None:
+        """What the square button does."""
+        self.manager.interrupt_kernel()
+
     def value(self, expression: str) -> str:
         """`repr` of an expression in the kernel."""
         result = self.run(f"print(repr(({expression})))")

@@ -78,7 +78,7 @@ STEP_COMPENSATED: Final = "step.compensated"
 STREAM_METRICS: Final = "stream.metrics"
 """How many items a streaming step has passed on, how many a second, and how many wait to be taken."""
 STEP_RESULT: Final = "step.result"
-"""The step ended; payload `status` is success or failed."""
+"""The step ended; payload `status` is success, failed or skipped, or suspended or canceled when a person stopped it."""
 
 CONTEXT_REMEMBER: Final = "context.remember"
 """A text to be found by a search: `text`, `kind` and what was said about it, `meta`."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from wfkernel.errors import WorkflowError
 
 __all__ = ["engine_loop", "run_sync"]
 
 T = TypeVar("T")
+
+SETTLE_SECONDS: Final = 5.0
 
 _lock = threading.Lock()
 _loop: asyncio.AbstractEventLoop | None = None
@@ -30,15 +32,28 @@ def engine_loop() -> asyncio.AbstractEventLoop:
 
 
 def run_sync(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the engine's loop and wait for it. An interrupt cancels it."""
+    """Run a coroutine on the engine's loop and wait for it.
+
+    An interrupt cancels it, and is raised when the coroutine has ended, or takes longer than `SETTLE_SECONDS` to.
+    """
     if threading.current_thread() is _thread:
         work.close()
         raise WorkflowError(
             "the blocking form was called from a step on the engine's loop: use the async form with await."
         )
-    future = asyncio.run_coroutine_threadsafe(work, engine_loop())
+    ended = threading.Event()
+
+    async def followed() -> T:
+        try:
+            return await work
+        finally:
+            ended.set()
+
+    future = asyncio.run_coroutine_threadsafe(followed(), engine_loop())
     try:
         return future.result()
     except BaseException:
-        future.cancel()
+        if not ended.is_set():
+            future.cancel()
+            ended.wait(SETTLE_SECONDS)
         raise

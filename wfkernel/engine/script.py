@@ -23,6 +23,7 @@ from wfkernel.engine.durability import Durability, EventLog, RunLog
 from wfkernel.engine.events import Event
 from wfkernel.engine.remember import doc_once, remembered
 from wfkernel.engine.state import RunState, StepState
+from wfkernel.engine.uninterrupted import Uninterrupted
 from wfkernel.errors import AnswerInvalid, DefinitionError, RunSuspended
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class ScriptRun:
         self, type_: str, payload: dict[str, Any], path: str = "", attempt: int = 0, *, durable: bool = False
     ) -> None:
         """Write one event and fold it into `state`."""
-        with self._lock:
+        with Uninterrupted(), self._lock:
             event = Event(self.state.run_id, self.state.seq + 1, time.time(), type_, path, attempt, payload)
             self._log.append(event, durable=durable)
             self.state.apply(event)
@@ -80,6 +81,23 @@ class ScriptRun:
         if self.state.status != status:
             self.emit(ev.RUN_FINISH, {"status": status, "error": error}, durable=True)
 
+    def stop(self, steps: Iterable[str], status: str, by: str) -> None:
+        """A person stopped the run (`status`: suspended or canceled) while `steps` were executing.
+
+        When these run next they begin from their start.
+        """
+        with Uninterrupted(), self._lock:
+            paths = [path for path in steps if self.state.step(path).status == "running"]
+            for path in paths:
+                step = self.state.step(path)
+                payload = {"status": status, "by": by, "duration": time.time() - (step.started_at or time.time())}
+                self.emit(ev.STEP_RESULT, payload, path, step.attempt)
+            if status == "canceled":
+                self.emit(ev.RUN_CANCEL, {"status": "canceled", "reason": by})
+                self.emit(ev.RUN_FINISH, {"status": "canceled", "error": None}, durable=True)
+            else:
+                self.emit(ev.RUN_SUSPENDED, {"status": "suspended", "paths": paths, "by": by}, durable=True)
+
     # -- a step ------------------------------------------------------------------------------------------------------
 
     def decide(self, path: str, code: str, inputs: Inputs) -> Literal["restore", "execute"]:
@@ -96,8 +114,13 @@ class ScriptRun:
     def begin(
         self, path: str, code: str, inputs: Inputs, reads: Iterable[str], binds: Iterable[str], doc: str = ""
     ) -> StepRun:
-        """Start executing a step. A finished run is opened again first: something in it runs once more."""
-        if self.state.status not in ("running", "suspended"):
+        """Start executing a step. A finished run is opened again first: something in it runs once more.
+
+        So is a run that a person suspended; one that waits for an answer goes on waiting.
+        """
+        if self.state.status == "suspended" and not self.state.suspended_steps:
+            self.emit(ev.RUN_RESUME, {"status": "running", "by": f"step '{path}'"})
+        elif self.state.status not in ("running", "suspended"):
             self.emit(ev.RUN_RESTART, {"status": "running", "reason": f"step '{path}' runs again"})
         return StepRun(self, path, code, inputs, sorted(reads), sorted(binds), doc)
 

@@ -150,7 +150,13 @@ class RunState:
 
     @property
     def suspended_steps(self) -> list[StepState]:
-        return [s for s in self.steps.values() if s.status == "suspended"]
+        """The steps that wait for an answer."""
+        return [s for s in self.steps.values() if s.status == "suspended" and s.suspension is not None]
+
+    @property
+    def stopped_steps(self) -> list[StepState]:
+        """The steps a person stopped; they have no question and run again from their start."""
+        return [s for s in self.steps.values() if s.status == "suspended" and s.suspension is None]
 
     def apply(self, event: Event) -> None:
         """Fold one more event in. Events of an unknown type are kept in the store but change nothing here."""

@@ -8,10 +8,10 @@ graph run and Run All are two ways through the same steps, and what one finished
 from __future__ import annotations
 
 import ast
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from wfkernel.engine.loop import run_sync
 from wfkernel.engine.workflow import Workflow
 from wfkernel.errors import DefinitionError, RunSuspended, StepWaiting
 from wfkernel.plan.outline import Outline
@@ -33,6 +33,8 @@ class CellGraphs:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.composed: dict[str, Workflow] = {}
+        self._beside: dict[asyncio.Task[Any], BaseException | None] = {}
+        """Graph runs that no cell waits for, with what they were stopped by."""
 
     def by_data_flow(self) -> Workflow:
         """All steps of the notebook, each starting as soon as the steps it reads from are done."""
@@ -78,10 +80,34 @@ class CellGraphs:
         return self.composed[name]
 
     def run(self, name: str | None) -> None:
-        """Run a graph and wait for it. Raises what its first failed step raised, or `RunSuspended`."""
-        self.finish(run_sync(self.find(name).create_run().start(None)))
+        """Run a graph and wait for it. Raises what its first failed step raised, `RunSuspended` or `RunStopped`."""
+        self._finish(self._session.stops.wait_for(self.find(name).create_run().start(None)))
 
-    def finish(self, result: Any) -> None:
+    async def run_beside(self, name: str | None) -> None:
+        """`run`, on the engine's loop while cells come and go; `stop` stops it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._beside[task] = None
+        try:
+            self._finish(await self.find(name).create_run().start(None))
+        except asyncio.CancelledError:
+            cause = self._beside[task]
+            if cause is None:
+                raise
+            self._session.stops.note(cause)
+            raise cause from None
+        finally:
+            del self._beside[task]
+
+    def stop(self, cause: BaseException) -> bool:
+        """Stop what runs beside cells, from any thread; tells whether there was anything."""
+        tasks = list(self._beside)
+        for task in tasks:
+            self._beside[task] = cause
+            task.get_loop().call_soon_threadsafe(task.cancel)
+        return bool(tasks)
+
+    def _finish(self, result: Any) -> None:
         """Turn the result of a graph run into what a cell shows."""
         state = self._session.run.state
         for step in state.suspended_steps:

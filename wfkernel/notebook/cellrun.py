@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine.context import running
 from wfkernel.engine.script import StepRun
-from wfkernel.errors import RunSuspended
+from wfkernel.errors import RunStopped, RunSuspended
 from wfkernel.notebook.timelimit import time_limit
 from wfkernel.store.codecs import encode_names
 from wfkernel.store.digest import digest_value
@@ -90,27 +90,43 @@ class CellExecution:
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
+        session, options = self._session, self._step.options
         self.run.start()
         self._line.start()
-        options = self._step.options
         try:
-            with running(self.run), time_limit(self._step.name, options.timeout):
+            with running(self.run), time_limit(session.stops.interrupts, self._step.name, options.timeout):
                 yield
             self._checkpoint(self.run.elapsed())
         except RunSuspended:
             self._line.finish()
-            self._session.show_form(self._step.name)
+            session.show_form(self._step.name)
             raise
         except BaseException as error:
-            delay = self.run.failed(error, options.retries, options.delay)
+            self._settle(session.stops.interrupts.cause_of(error))
+        else:
+            session.check_finished()
+            self._line.finish()
+            if (stopped := session.stops.interrupts.pending()) is not None:  # too late for this step, not for the next
+                session.stops.note(stopped)
+                raise stopped
+
+    def _settle(self, cause: BaseException) -> None:
+        """After an attempt that did not end well: raise what ended the step, or wait for the next attempt."""
+        session, options = self._session, self._step.options
+        if not isinstance(cause, RunStopped):
+            delay = self.run.failed(cause, options.retries, options.delay)
             if delay is None:
                 self._line.finish()
-                raise
-            time.sleep(delay)
-            self._again = True
-        else:
-            self._session.check_finished()
-            self._line.finish()
+                raise cause
+            try:
+                time.sleep(delay)
+            except BaseException as error:
+                cause = session.stops.interrupts.cause_of(error)
+            else:
+                self._again = True
+                return
+        session.stops.note(cause, self._line)
+        raise cause from None
 
     def _checkpoint(self, seconds: float) -> None:
         session, names = self._session, self._step.names

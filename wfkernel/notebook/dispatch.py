@@ -17,7 +17,6 @@ from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine.failures import StepTimeout
-from wfkernel.engine.loop import run_sync
 from wfkernel.engine.script import Inputs, StepRun
 from wfkernel.engine.signal import CancelSignal
 from wfkernel.engine.worker import Call, get_worker
@@ -46,14 +45,9 @@ class DispatchedCell:
     def execute(self) -> None:
         """Run the step and wait for it; an interrupt stops it."""
         try:
-            run_sync(self.run_async())
+            self._session.stops.wait_for(self.run_async())
         except RunSuspended:
             self._session.show_form(self._step.name)
-            raise
-        except KeyboardInterrupt as interrupt:
-            self._signal.set("interrupted")
-            if self.run.state.status == "running":
-                self.run.fail(interrupt)
             raise
 
     async def run_async(self) -> None:
@@ -66,8 +60,13 @@ class DispatchedCell:
                 bound = await self._items(*self._step.options.foreach)
             checkpoint(self._session, self.run, bound, self.run.elapsed())
             self._session.check_finished()
-        finally:
+        except asyncio.CancelledError:
+            self._session.stops.cut_short.append(self._line)  # its last word is said when it is noted who stopped it
+            raise
+        except BaseException:
             self._line.finish()
+            raise
+        self._line.finish()
 
     def _seeds(self) -> dict[str, Any]:
         values = self._session.namespace.values
@@ -87,7 +86,7 @@ class DispatchedCell:
             try:
                 async with asyncio.timeout(options.timeout) as limit:
                     return dict(await worker.run(call, run, self._signal))
-            except RunSuspended:
+            except (RunSuspended, asyncio.CancelledError):
                 raise
             except BaseException as raised:
                 problem = raised

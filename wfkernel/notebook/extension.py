@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, Any
 
+from wfkernel.notebook import control
 from wfkernel.notebook.completion import completion_matcher
 from wfkernel.notebook.context_magics import ContextMagics
 from wfkernel.notebook.magics import WorkflowMagics
@@ -35,6 +36,7 @@ def load(shell: InteractiveShell) -> None:
     work_in(lambda: (session.store, session.run.run_id if session.has_run else None))
     setattr(builtins, BRIDGE, session.active)
     shell.Completer.custom_matchers.append(matcher)
+    control.listen(session)
     _loaded[id(shell)] = session, transformer, matcher
 
 
@@ -47,4 +49,5 @@ def unload(shell: InteractiveShell) -> None:
     shell.events.unregister("post_run_cell", session.post_run_cell)
     work_in(None)
     shell.Completer.custom_matchers.remove(matcher)
+    control.deaf(session)
     delattr(builtins, BRIDGE)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from IPython.display import display
 
-from wfkernel.errors import AnswerInvalid, WorkflowError
 from wfkernel.notebook.runview import RunView
 from wfkernel.notebook.view import view_of
 
@@ -25,7 +24,9 @@ class LiveView:
     def __init__(self, session: Session, focus: str = "", cell_id: str = "") -> None:
         self._session, self._run = session, session.run
         self._context = contextvars.copy_context()  # output of a later execution goes to the cell that showed us
-        self.widget = RunView(self._view(), focus=focus, cell_id=cell_id, on_command=self._command)
+        self.widget = RunView(
+            self._view(), focus=focus, cell_id=cell_id, on_command=self._command, control=session.controlled
+        )
 
     def _view(self) -> dict[str, Any]:
         return view_of(self._run.state, now=time.time())
@@ -35,28 +36,9 @@ class LiveView:
         self.widget.update(self._view())
 
     def _command(self, command: dict[str, Any]) -> dict[str, Any]:
-        step = command.get("step")
-        try:
-            if command.get("op") == "resume":
-                known = self._session.cells.get(self._session.resume(command.get("data"), step, by="run view"))
-                self.refresh()
-                return {"ok": True, "cell_id": (known.cell_id or "") if known else ""}
-            if command.get("op") == "continue" and step is not None:
-                return self._continue(step)
-        except AnswerInvalid as error:
-            return {"ok": False, "problems": [list(problem) for problem in error.problems]}
-        except WorkflowError as error:
-            return {"ok": False, "problems": [["", str(error)]]}
-        return {"ok": False, "problems": [["", f"unknown command {command.get('op')!r}"]]}
-
-    def _continue(self, step: str) -> dict[str, Any]:
-        """Run the answered step from here, for front ends that cannot run the notebook's cells themselves."""
-        known = self._session.cells.get(step)
-        if known is None or known.step.names.uses_await:
-            return {"ok": True, "message": f"Answered. Run the cell of step '{step}' and the cells below it."}
-        loop = self._session.shell.kernel.io_loop.asyncio_loop  # type: ignore[attr-defined]
-        loop.call_soon_threadsafe(self._session.execute_shown, step, context=self._context)
-        return {"ok": True, "message": "Answered. Run the cells below to continue."}
+        reply = self._session.commands.do(command, by="run view", context=self._context)
+        self.refresh()
+        return reply
 
 
 def show_run(session: Session) -> None:
@@ -79,7 +61,7 @@ def show_run_button(session: Session, name: str) -> None:
 
     async def run() -> None:
         try:
-            session.graphs.finish(await session.graphs.find(name).create_run().start(None))
+            await session.graphs.run_beside(name)
             message.value = "done"
         except BaseException as error:
             message.value = escape(f"{type(error).__name__}: {error}")

@@ -108,6 +108,10 @@ class WorkflowMagics(Magics):
 
     def _resume(self, data: str | None, step: str | None) -> None:
         session = self._session
+        stopped = session.run.state.stopped_steps
+        if data is None and stopped and step in (None, *(each.path for each in stopped)):
+            self._go_on(step or stopped[0].path)
+            return
         if data is None:
             session.show_form(session.suspended(step).path)
             return
@@ -117,12 +121,14 @@ class WorkflowMagics(Magics):
             raise DefinitionError(
                 f"%workflow resume --data is not JSON: {error}. Example: --data '{{\"approve\": true}}'"
             ) from None
-        path = session.resume(answer, step, by="%workflow resume")
-        known = session.cells.get(path)
+        self._go_on(session.resume(answer, step, by="%workflow resume"))
+
+    def _go_on(self, path: str) -> None:
+        known = self._session.cells.get(path)
         if known is None or known.step.names.uses_await:
-            print(f"answered. Run the cell of step '{path}' to continue.")
+            print(f"Run the cell of step '{path}' to continue.")
         else:
-            session.execute(path)
+            self._session.execute(path)
 
     def _display(self, html: str, text: str) -> None:
         display({"text/html": html, "text/plain": text}, raw=True)

@@ -1,7 +1,8 @@
 // The live view of a run (`RunView` in runview.py): draws the trait `view`, asks for answers, and goes on.
 //
 // The page is kept and only what changed is written into it, so that an update, ten times a second, touches neither
-// what somebody is typing nor where they have scrolled to. `form.js` stands before this file in the same module.
+// what somebody is typing nor where they have scrolled to. `form.js` and `control.js` stand before this
+// file in the same module.
 
 const ICONS = {
   pending: "○", running: "●", waiting: "…", suspended: "❚❚", paused: "❚❚",
@@ -24,20 +25,6 @@ function seconds(value) {
 
 const given = ({ run_id, params }) =>
   [`run ${run_id}`, ...Object.entries(params).map(([k, v]) => `${k} = ${JSON.stringify(v)}`)].join(" · ");
-
-/** Send a command to the kernel; resolves to its reply, however long a busy kernel takes. */
-function ask(model, command) {
-  const id = `${Date.now()}-${Math.random()}`;
-  return new Promise((resolve) => {
-    const hear = (content) => {
-      if (content?.id !== id) return;
-      model.off("msg:custom", hear);
-      resolve(content.reply);
-    };
-    model.on("msg:custom", hear);
-    model.send({ id, command });
-  });
-}
 
 // Run the cell with this id and all cells below it, as the notebook's own "Run Selected Cell and All Below" does, and
 // return whether there was a notebook that took it. JupyterLab and Notebook 7 run the command named by a clicked

@@ -11,6 +11,7 @@ a dict that goes to `on_command`, whose reply goes to the page. This is the whol
 `message` and `cell_id` are optional. After an accepted answer the page runs the step's cell and all cells below
 it through the notebook's own command, so that prompts, outputs, timings and stop-on-error are the notebook's.
 Where no notebook takes the command (VS Code, Colab) it sends `continue`, and the kernel goes on by itself.
+`control.js` finds the way a command takes; `wfkernel.notebook.commands` lists all of them.
 
 The form is our own (`form.js`): `ipywidgets-jsonschema` 1.2 raises on Optional[datetime], puts no errors at fields
 and opens 162 comms for 12 fields; `ipyautoui` 0.9 raises on Any, opens 511 comms and needs 75 more packages.
@@ -51,14 +52,16 @@ class RunView(anywidget.AnyWidget):
             and has to return soon. It raises nothing: what it has to say to the person is in its reply.
         focus: path of the one step to show; empty for the whole run.
         cell_id: id of the notebook cell to run again after an accepted answer. A reply may name another one.
+        control: commands may come on the kernel's control channel too (`wfkernel.notebook.control`).
     """
 
-    _esm = _source("form.js", "runview.js")
+    _esm = _source("form.js", "control.js", "runview.js")
     _css = _source("runview.css")
 
     view = traitlets.Dict().tag(sync=True)
     focus = traitlets.Unicode().tag(sync=True)
     cell_id = traitlets.Unicode().tag(sync=True)
+    control = traitlets.Bool().tag(sync=True)
 
     def __init__(
         self,
@@ -67,8 +70,9 @@ class RunView(anywidget.AnyWidget):
         *,
         focus: str = "",
         cell_id: str = "",
+        control: bool = False,
     ) -> None:
-        super().__init__(view=view, focus=focus, cell_id=cell_id)
+        super().__init__(view=view, focus=focus, cell_id=cell_id, control=control)
         self._on_command = on_command
         self.on_msg(self._receive)
 

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 from wfkernel.engine import events as ev
 from wfkernel.engine.script import Inputs, ScriptRun, StepRun, validate_answer
 from wfkernel.engine.state import StepState
-from wfkernel.errors import DefinitionError, RunNotSuspended, StepWaiting, ValueUnreadable
+from wfkernel.errors import DefinitionError, RunNotSuspended, RunStopped, StepWaiting, ValueUnreadable
 from wfkernel.notebook import frontend
 from wfkernel.notebook.cellgraph import CellGraphs
 from wfkernel.notebook.cellrun import CellExecution, CellFailure, CellRestore, CellSkip
+from wfkernel.notebook.commands import Commands
 from wfkernel.notebook.dispatch import DispatchedCell
 from wfkernel.notebook.namespace import Namespace
 from wfkernel.notebook.prose import cell_doc, keep_prose
 from wfkernel.notebook.runs import RUN_VARIABLE, NotebookRuns
 from wfkernel.notebook.stepline import Refresher, StepLine
+from wfkernel.notebook.stops import Stops
 from wfkernel.notebook.transform import call, is_valid, wrap
 from wfkernel.plan.cell import CellStep, make_step, split_cell
 from wfkernel.plan.outline import Outline, outline
@@ -67,6 +69,10 @@ class Session:
         """What transformed cells find under ``__wfkernel__``."""
         self.runs = NotebookRuns(self.store, self.path, lambda event: self.refresher.changed())
         self.graphs = CellGraphs(self)
+        self.stops = Stops(self)
+        self.commands = Commands(self)
+        self.controlled = False
+        """Whether the kernel's control channel hears commands (`wfkernel.notebook.control`)."""
         self._numbers = itertools.count(1)
         self._outline: tuple[float, Outline] | None = None
         self._info: Any = None
@@ -131,6 +137,7 @@ class Session:
         """IPython hook: remember the cell that is about to run, and give a plain cell what steps could not save."""
         from wfkernel.plan.cell import split_cell
 
+        self.stops.interrupts.begin_cell()
         self._info = info
         source = getattr(info, "raw_cell", None) or ""
         if split_cell(source) is None:
@@ -141,6 +148,7 @@ class Session:
         from wfkernel.plan.analyse import analyse
         from wfkernel.plan.cell import split_cell, to_python
 
+        self.stops.after_cell(self.stops.interrupts.end_cell(), getattr(result, "error_in_exec", None))
         self.namespace.forget_rebound()
         source = getattr(getattr(result, "info", None), "raw_cell", None) or ""
         if split_cell(source) is None:
@@ -158,11 +166,15 @@ class Session:
         if not is_valid(body):
             return body  # let Python report it
         try:
+            if (stopped := self.stops.interrupts.pending()) is not None:
+                raise stopped
             step = make_step(line, body)
             self._register(step)
             return self._decide(step, begun)
-        except (Exception, StepWaiting) as error:
-            return self._instead(CellFailure(error), "report")
+        except (Exception, StepWaiting, KeyboardInterrupt, RunStopped) as error:
+            cause = self.stops.interrupts.cause_of(error)
+            self.stops.note(cause)
+            return self._instead(CellFailure(cause), "report")
 
     def _instead(self, runner: Any, method: str) -> ast.Module:
         return call(self._activate(runner), method)
@@ -379,6 +391,9 @@ class Session:
         for name, (source, record) in {**stored, **superseded}.items():
             self._fetch(name, source, record)
         cell.run = self.run.begin(path, cell.step.code, inputs, cell.step.names.reads, cell.step.names.binds, cell.doc)
+        if cell.step.options.worker is not None or cell.step.options.foreach is not None:
+            DispatchedCell(self, cell.step, inputs, cell.run, StepLine(self, path)).execute()
+            return
         execution = CellExecution(self, cell.step, cell.run, StepLine(self, path))
         number = next(self._numbers)
         self.active[number] = execution
