@@ -117,7 +117,7 @@ class Kernel:
         request = self.client.session.msg("wfkernel_request", command)
         self.client.control_channel.send(request)
         while True:
-            reply = self.client.get_control_msg(timeout=30)
+            reply = self.client.get_control_msg(timeout=10)
             if reply["parent_header"].get("msg_id") == request["header"]["msg_id"]:
                 return dict(reply["content"])
 
