@@ -204,23 +204,47 @@ def test_while_a_cell_runs_the_output_is_saved_and_the_bar_names_the_step(tmp_pa
     assert total.metadata.execution["iopub.execute_input"] < total.metadata.execution["shell.execute_reply"]
 
 
-def test_ctrl_c_leaves_a_run_that_resumes(tmp_path):
+def interrupted_run(tmp_path: Path, body: str) -> subprocess.Popen[str]:
+    """`wf run` of a notebook whose second step executes `body`, with Ctrl-C pressed while it does."""
     made = cells()
-    made[4].source = (
-        f"%%step total\n{RAN.format('total')}\nimport os, time\n"
-        "if not os.path.exists('slept'):\n    open('slept', 'w').close()\n    time.sleep(60)\ntotal = sum(data)"
-    )
+    made[4].source = f"%%step total\n{RAN.format('total')}\nimport os, time\n{body}\ntotal = sum(data)"
     write(tmp_path / "nb.ipynb", made)
-    process = subprocess.Popen([sys.executable, "-m", "wfkernel", "run", "nb.ipynb"], cwd=tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wfkernel", "run", "nb.ipynb", "-o", "out.ipynb"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
     while not (tmp_path / "slept").exists():
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) not in (0, 75)
+    return process
+
+
+def test_ctrl_c_suspends_the_run_at_the_step_that_executes(tmp_path):
+    once = "if not os.path.exists('slept'):\n    open('slept', 'w').close()\n    time.sleep(60)"
+    process = interrupted_run(tmp_path, once)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 75, said
+    assert "Traceback" not in said
     shown = json.loads(wf(tmp_path, "show", "--json").stdout)
-    assert shown["status"] == "failed" or shown["interrupted"]
-    wf(tmp_path, "resume", shown["run_id"], code=75)
+    assert [shown["status"], *(step["status"] for step in shown["steps"][:3])] == [
+        "suspended", "success", "suspended", "pending",
+    ]  # fmt: skip
+    top = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].source
+    assert "**Suspended** at step `total` by Ctrl-C" in top
+    assert f"wf resume {shown['run_id']}" in top
+    wf(tmp_path, "resume", shown["run_id"], code=75)  # goes on, up to the question
     assert ran(tmp_path) == ["load", "total", "total", "approve"]
+
+
+def test_a_second_ctrl_c_cancels(tmp_path):
+    slow = "open('slept', 'w').close()\ntry:\n    time.sleep(60)\nfinally:\n    time.sleep(5)"
+    process = interrupted_run(tmp_path, slow)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert json.loads(wf(tmp_path, "show", "--json").stdout)["status"] == "canceled"
 
 
 class RemoteNotebooks(http.server.BaseHTTPRequestHandler):

@@ -20,6 +20,7 @@ from wfkernel.engine.script import describe_error
 from wfkernel.engine.state import RunState
 from wfkernel.errors import AnswerInvalid, DefinitionError, ResumeAlreadyClaimed, RunNotSuspended, WorkflowError
 from wfkernel.notebook import places
+from wfkernel.notebook.interrupts import INTERRUPT
 from wfkernel.notebook.prose import keep_prose
 from wfkernel.notebook.runs import new_run_id
 from wfkernel.plan.inputs import DeclaredInput, check_parameters, declared_inputs, parameter_from_text
@@ -51,9 +52,12 @@ class NotebookSuspended(WorkflowError):
 
     def __init__(self, state: RunState) -> None:
         self.state = state
-        step = state.suspended_steps[0]
-        message = step.suspension.message if step.suspension else ""
-        super().__init__(f"suspended at step '{step.path}': {message}\nanswer with: {resume_hint(state)}")
+        for step in state.suspended_steps[:1]:
+            message = step.suspension.message if step.suspension else ""
+            super().__init__(f"suspended at step '{step.path}': {message}\nanswer with: {resume_hint(state)}")
+            return
+        where = "".join(f" at step '{step.path}'" for step in state.stopped_steps[:1])
+        super().__init__(f"suspended{where} by {INTERRUPT}\ncontinue with: {resume_hint(state)}")
 
 
 def resume_hint(state: RunState) -> str:
@@ -105,7 +109,7 @@ def end_run(store: Store, run_id: str, failure: BaseException | None, *, suspend
     while state.owner != store.owner and store.is_alive(state.owner) and time.monotonic() < deadline:
         time.sleep(0.02)
     if suspended:
-        return store.load(run_id)
+        return store.claim(run_id, _noted_as_suspended)
 
     def decide(state: RunState) -> list[tuple[str, str, dict[str, Any]]]:
         if failure is None:
@@ -118,6 +122,12 @@ def end_run(store: Store, run_id: str, failure: BaseException | None, *, suspend
         return [(ev.RUN_FINISH, "", {"status": "failed", "error": error})]
 
     return store.claim(run_id, decide)
+
+
+def _noted_as_suspended(state: RunState) -> list[tuple[str, str, dict[str, Any]]]:
+    """Ctrl-C came while no cell ran, or a cell that is no step: the kernel has noted nothing."""
+    stopped = (ev.RUN_SUSPENDED, "", {"status": "suspended", "paths": [], "by": INTERRUPT})
+    return [stopped] if state.status == "running" else []
 
 
 # -- resume ------------------------------------------------------------------------------------------------------------

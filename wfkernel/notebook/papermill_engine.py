@@ -22,6 +22,7 @@ from papermill.utils import merge_kwargs, remove_args
 
 from wfkernel.engine.state import RunState
 from wfkernel.errors import DefinitionError, WorkflowError
+from wfkernel.notebook.ctrlc import relayed
 from wfkernel.notebook.frontend import NOTEBOOK_VARIABLE
 from wfkernel.notebook.headless import NotebookSuspended, begin_run, end_run, notebook_inputs, resume_hint, store_of
 from wfkernel.notebook.places import is_remote, read_notebook
@@ -66,27 +67,34 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
     def papermill_execute_cells(self) -> None:
         if not any(LOAD_EXTENSION in cell.source for cell in self.nb.cells):
             self.wait_for_reply(self.kc.execute(LOAD_EXTENSION, silent=True))
-        for index, cell in enumerate(self.nb.cells):
-            outcome = None
-            try:
-                self.nb_man.cell_start(cell, index)
-                self.execute_cell(cell, index)
-                if _is_restored(cell):
-                    outcome = RESTORED
-                    cell.outputs = self._earlier.get(_step_name(cell) or "", cell.outputs)
-            except CellExecutionError as error:
-                if error.ename == "RunSuspended":
-                    outcome, self.suspended = SUSPENDED, True
-                    cell.outputs = [o for o in cell.outputs if o.output_type != "error"]
-                else:
-                    self.failure = error
-                    self.nb_man.cell_exception(cell, cell_index=index, exception=error)
-                break
-            finally:
-                self.nb_man.cell_complete(cell, cell_index=index)
-                if outcome:
-                    cell.metadata.papermill["status"] = outcome
-                    self.nb_man.save()
+        with relayed(self.km) as ctrl_c:
+            for index, cell in enumerate(self.nb.cells):
+                if ctrl_c.pressed:  # between two cells the kernel does not hear it
+                    self.suspended = True
+                if self.suspended or self.failure:
+                    break
+                self._execute(index, cell)
+
+    def _execute(self, index: int, cell: Any) -> None:
+        outcome = None
+        try:
+            self.nb_man.cell_start(cell, index)
+            self.execute_cell(cell, index)
+            if _is_restored(cell):
+                outcome = RESTORED
+                cell.outputs = self._earlier.get(_step_name(cell) or "", cell.outputs)
+        except CellExecutionError as error:
+            if error.ename in ("RunSuspended", "RunStopped"):
+                outcome, self.suspended = SUSPENDED, True
+                cell.outputs = [o for o in cell.outputs if o.output_type != "error"]
+            else:
+                self.failure = error
+                self.nb_man.cell_exception(cell, cell_index=index, exception=error)
+        finally:
+            self.nb_man.cell_complete(cell, cell_index=index)
+            if outcome:
+                cell.metadata.papermill["status"] = outcome
+                self.nb_man.save()
 
 
 class WorkflowEngine(NBClientEngine):  # type: ignore[misc]
@@ -243,7 +251,14 @@ def _add_status_cell(nb: Any, state: RunState) -> None:
     if state.status == "success":
         return
     command = resume_hint(state)
-    if state.status == "suspended":
+    if state.status == "canceled":
+        text = "**Canceled.** Finished steps are kept; run the notebook again to begin anew."
+    elif state.status == "suspended" and not state.suspended_steps:
+        where = "".join(f" at step `{step.path}`" for step in state.stopped_steps[:1])
+        text = (
+            f"**Suspended**{where} by Ctrl-C\n\nContinue; finished steps are not executed again:\n\n```\n{command}\n```"
+        )
+    elif state.status == "suspended":
         step = state.suspended_steps[0]
         assert step.suspension is not None
         text = (
