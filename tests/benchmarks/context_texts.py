@@ -2,12 +2,14 @@
 
 Three kinds, each with one right answer per question:
 
-* errors: the snippets are executed and what they raise is the text; the questions are written by hand, in the words of
-  somebody who does not remember the message.
+* errors: the snippets are executed, and the text is what the store keeps of what they raise (type, message, the line of
+  code); the questions are written by hand, in the words of somebody who does not remember the message. They avoid its
+  words, so keyword search is at its worst here.
 * data sets: the descriptions scikit-learn ships with its small data sets; questions by hand.
 * functions: public functions of the standard library, NumPy, pandas and scikit-learn. The question is the docstring's
   first sentence, the text is what follows (description, notes, what is returned) without that sentence and without the
-  function's own name. Both were written by the same author about the same thing, in different words.
+  function's own name. Both were written by the same author about the same thing and share its terms, so keyword search is
+  at its best here.
 """
 
 from __future__ import annotations
@@ -202,7 +204,8 @@ def _errors() -> list[Labelled]:
             try:
                 exec(code, {})
             except Exception as error:
-                rows.append(Labelled("error", f"{type(error).__name__}: {error}"[:LONGEST], question))
+                text = f"{type(error).__name__}: {error}\nat {code.splitlines()[-1].rpartition('; ')[2]}"
+                rows.append(Labelled("error", text[:LONGEST], question))
             else:
                 raise AssertionError(f"this was to raise an error: {code}")
     return rows

@@ -424,8 +424,9 @@ def test_an_embedder_whose_package_is_not_installed_says_what_to_install(store, 
 
 
 def test_vectors_are_those_of_wordllama():
-    given = ["a small kitten", "", "Größe 12 µm", "def read_csv(path): ..."]
+    given = ["a small kitten", "", "größe 12 µm", "def read_csv(path): ..."]
     ours = load_embedder("wordllama").embed(given)
+    np.testing.assert_array_equal(load_embedder("wordllama").embed(["aSmall Kitten"])[0], ours[0])  # in plain words
     theirs = subprocess.run(
         [sys.executable, "-c",
          "import json, sys, wordllama, pathlib\n"

@@ -6,8 +6,9 @@ word and embedded. Word counts and vectors are keyed by the digest of a text, so
 occurs, and the store's file is not held while an embedder computes or a network answers.
 
 A search ranks by cosine similarity and by BM25 and merges both scores (`wfkernel.store.ranking`). The vectors are
-compared one by one: over 100,000 of 256 dimensions DuckDB takes about 0.1 s, which an approximate index (HNSW, DuckDB's
-`vss`) would shorten at the price of an extension, of memory, and of results that change with the order of insertion.
+compared one by one: over 100,000 of 256 dimensions DuckDB takes 40 ms. An approximate index (HNSW, DuckDB's `vss`) answers
+sooner, but it has to be built (a minute for as many), makes the extension a need of everybody who opens the store, and
+DuckDB's documentation warns that it is not recovered after a crash.
 
 A store remembers which embedder its vectors are from. Vectors of different embedders cannot be compared, so another one
 is refused until `reindex` has embedded everything anew.
@@ -45,6 +46,8 @@ EMBEDDER_VARIABLE: Final = "WFKERNEL_EMBEDDER"
 Mode = Literal["hybrid", "vectors", "words"]
 MODES: Final[tuple[Mode, ...]] = ("hybrid", "vectors", "words")
 
+DEPTH: Final = 200
+"""How many of the best by words, and of the best by vectors, the hybrid looks at."""
 INDEXED_AT_ONCE: Final = 1_000
 GATHERED_AT_ONCE: Final = 20_000
 
@@ -127,14 +130,15 @@ class Context:
         embedder: Embedder | None = None
         if mode != "vectors":
             self._index_words()
-            parts.append(BY_WORDS)
-            values["terms"] = [term_number(word) for word in words(text)]
+            numbers = {term_number(word) for word in words(text)} or {0}
+            parts.append(BY_WORDS.replace("{terms}", ", ".join(map(str, sorted(numbers)))))
         if mode != "words":
             embedder = self._index_vectors()
             values["asked"] = _embed(embedder, [text])[0].tolist()
             parts.append(BY_VECTORS.replace("{dimension}", str(len(values["asked"]))))
         if mode == "hybrid":
             parts.append(HYBRID)
+            values["depth"] = max(DEPTH, 2 * k)
         with self._database.open() as connection:
             if embedder is not None:
                 held = _held(connection)
@@ -296,10 +300,10 @@ def _pending(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[st
 
 def _held(connection: duckdb.DuckDBPyConnection) -> tuple[str, int] | None:
     """Name and dimension of the embedder the store's vectors are from."""
-    row = connection.execute("SELECT value FROM wf.settings WHERE name = 'embedder'").fetchone()
-    if row is None:
+    rows = connection.execute("SELECT value FROM wf.settings WHERE name = 'embedder'").fetchall()
+    if not rows:
         return None
-    known = json.loads(row[0])
+    known = json.loads(rows[0][0])
     return known["name"], known["dimension"]
 
 
@@ -336,6 +340,8 @@ def _insert_vectors(connection: duckdb.DuckDBPyConnection, digests: list[str], v
     import pyarrow as pa
 
     rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    # It makes vectors a tenth smaller, and comparing them takes more than twice as long.
+    connection.execute("SET disabled_compression_methods = 'alprd'")
     connection.register("new_vectors", pa.table({"digest": digests, "vector": rows}))
     try:
         connection.execute(
@@ -389,14 +395,15 @@ def _check_condition(where: str) -> None:
 
 
 _RANKINGS: Final[dict[Mode, str]] = {"hybrid": "hybrid", "vectors": "by_vectors", "words": "by_words"}
-# The view `context` without its order, which costs more than the search. Some more than asked for are taken from the ranking: what was indexed of a text that is gone finds no row.
+# The texts are the view `context` without its order, which would cost more than the search. Some more than asked for are
+# taken from the ranking, for what was indexed of a text that is gone finds no row.
 _BEST: Final = """
-WITH {rankings},
-     texts AS NOT MATERIALIZED (
+WITH texts AS NOT MATERIALIZED (
          SELECT c.*, c.path AS step, wf.utc(c.noted) AS noted_at, r.workflow, r.notebook
          FROM wf.context c LEFT JOIN wf.runs r USING (run_id)),
-     best AS MATERIALIZED (SELECT r.digest, r.score FROM {ranking} r {within} WHERE r.score > 0
-              ORDER BY r.score DESC, r.digest LIMIT $k + 50)
+     {rankings},
+     best AS MATERIALIZED (
+         SELECT digest, score FROM {ranking} {wanted} WHERE score > 0 ORDER BY score DESC, digest LIMIT $k + 50)
 SELECT t.text, b.score, t.kind, t.run_id, t.step, t.workflow, t.notebook, t.session, t.meta
 FROM best b JOIN texts t USING (digest) {condition}
 QUALIFY row_number() OVER (PARTITION BY digest ORDER BY t.noted_at DESC, t.id) = 1 ORDER BY b.score DESC, b.digest LIMIT $k
@@ -406,10 +413,22 @@ QUALIFY row_number() OVER (PARTITION BY digest ORDER BY t.noted_at DESC, t.id) =
 def _best(
     connection: duckdb.DuckDBPyConnection, rankings: str, ranking: str, k: int, condition: str, values: dict[str, Any]
 ) -> list[Found]:
-    condition_on_texts = f"WHERE {condition}" if condition else ""
-    within = f"SEMI JOIN (SELECT digest FROM texts {condition_on_texts}) USING (digest)" if condition else ""
-    sql = _BEST.format(rankings=rankings, ranking=ranking, within=within, condition=condition_on_texts)
-    return [Found(*(*row[:-1], json.loads(row[-1]))) for row in _run(connection, sql, {**values, "k": k}, condition)]
+    wanted = ""
+    if condition:
+        wanted = "SEMI JOIN wanted USING (digest)"
+        rankings = f"wanted AS MATERIALIZED (SELECT digest FROM texts WHERE {condition}), {rankings}"
+    sql = _BEST.format(
+        rankings=rankings.replace("{wanted}", wanted),
+        ranking=ranking,
+        wanted=wanted,
+        condition=f"WHERE {condition}" if condition else "",
+    )
+    return [
+        Found(text, score, kind, run_id, step, workflow, notebook, session, json.loads(meta))
+        for text, score, kind, run_id, step, workflow, notebook, session, meta in _run(
+            connection, sql, {**values, "k": k}, condition
+        )
+    ]
 
 
 def _run(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any], condition: str) -> list[Any]:
@@ -417,5 +436,7 @@ def _run(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any]
 
     try:
         return connection.execute(sql, values).fetchall()
-    except (duckdb.BinderException, duckdb.ConversionException, duckdb.ParserException) as error:
+    except duckdb.Error as error:
+        if not condition:
+            raise
         raise StoreError(f"the condition {condition!r} fails: {str(error).splitlines()[0]}") from None

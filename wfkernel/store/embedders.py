@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -35,6 +36,7 @@ __all__ = ["DEFAULT", "ENTRY_POINTS", "Embedder", "load_embedder"]
 
 DEFAULT: Final = "wordllama"
 ENTRY_POINTS: Final = "wfkernel.embedders"
+_INNER_CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Embedder(Protocol):
@@ -63,6 +65,8 @@ def load_embedder(name: str) -> Embedder:
 class _WordLlama:
     """Averages of token vectors, from the weights in the `wordllama` package (l2_supercat, 256 dimensions).
 
+    Names are taken apart (`ModuleNotFoundError`) and capitals do not count: the tokens of plain words are the best trained.
+
     The two files are read here and `wordllama` itself is never imported: doing so takes longer than everything else
     together, sets up the root logger of the process, and looks for the tokenizer in a folder where it is not.
     """
@@ -84,7 +88,8 @@ class _WordLlama:
                 self._loaded = self._load()
         tokenizer, weights = self._loaded
         vectors = np.zeros((len(texts), weights.shape[1]), np.float32)
-        for row, encoding in enumerate(tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)):
+        plain = [_INNER_CAPITAL.sub(" ", text).lower() for text in texts]
+        for row, encoding in enumerate(tokenizer.encode_batch_fast(plain, add_special_tokens=False)):
             if encoding.ids:
                 vectors[row] = weights[np.asarray(encoding.ids)].mean(axis=0, dtype=np.float32)
         return vectors
