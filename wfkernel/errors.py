@@ -19,6 +19,7 @@ __all__ = [
     "RunNotSuspended",
     "RunStopped",
     "RunSuspended",
+    "SettingsInvalid",
     "StepWaiting",
     "StoreCorrupt",
     "StoreError",
@@ -43,6 +44,14 @@ class WorkflowError(Exception):
 
 class DefinitionError(WorkflowError):
     """A step or workflow is not well defined: unknown option, two steps of one name, a cycle, ..."""
+
+
+class SettingsInvalid(WorkflowError):
+    """Settings in a file or the environment cannot be used. `problems` holds one line for each, place first."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
 
 
 class RunNotFound(WorkflowError):

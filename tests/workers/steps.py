@@ -228,7 +228,7 @@ def start_a_program(begun: str) -> None:
 
 
 def where() -> tuple[str, str | None, int]:
-    return os.getcwd(), os.environ.get("WFKERNEL_TEST_VARIABLE"), os.getpid()
+    return os.getcwd(), os.environ.get("A_VARIABLE_OF_THE_CELL"), os.getpid()
 
 
 def yield_some() -> Any:

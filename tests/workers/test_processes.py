@@ -133,10 +133,10 @@ def test_what_is_written_past_python_is_printed_here_before_the_call_ends(proces
 def test_processes_are_where_this_one_is(processes, monkeypatch, tmp_path):
     asyncio.run(run(processes, steps.where))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("WFKERNEL_TEST_VARIABLE", "set in a cell")
+    monkeypatch.setenv("A_VARIABLE_OF_THE_CELL", "set in a cell")
     folder, variable, _ = asyncio.run(run(processes, steps.where))
     assert (folder, variable) == (str(tmp_path), "set in a cell")
-    monkeypatch.delenv("WFKERNEL_TEST_VARIABLE")
+    monkeypatch.delenv("A_VARIABLE_OF_THE_CELL")
     assert asyncio.run(run(processes, steps.where))[1] is None
 
 

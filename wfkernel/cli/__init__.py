@@ -25,6 +25,7 @@ __all__ = ["app", "main"]
 FAMILIES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "Run": {"running": ("run", "resume", "wake"), "headless": ("inspect", "batch")},
     "Look": {"looking": ("ls", "show"), "searching": ("search",)},
+    "Set up": {"configuration": ("config",)},
     "Keep": {"checkpoints": ("checkpoint",), "upkeep": ("fsck", "recover", "prune", "trust"), "database": ("db",)},
 }
 """Heading in the help -> file in this folder -> names of its commands, in the order they are listed."""

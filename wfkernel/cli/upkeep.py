@@ -58,16 +58,24 @@ def recover(
 
 @commands.command()
 def prune(
-    older_than: Annotated[str | None, typer.Option(help="Delete ended runs older than this: 30d, 12h, 90m.")] = None,
-    keep_last: Annotated[int | None, typer.Option(min=0, help="Keep this many of each workflow's newest runs.")] = None,
+    older_than: Annotated[
+        str | None,
+        typer.Option(help="Delete ended runs older than this: 30d, 12h, 90m; default: the setting retention."),
+    ] = None,
+    keep_last: Annotated[
+        int | None, typer.Option(min=0, help="Keep this many of each workflow's newest runs; default: the setting.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Delete old runs and the value files nothing refers to any more."""
     from wfkernel.plan.duration import seconds
+    from wfkernel.settings import settings
     from wfkernel.store.retention import prune as prune_store
 
+    if older_than is None and keep_last is None:
+        older_than, keep_last = settings().retention, settings().keep_last
     age = None if older_than is None else seconds(older_than)
     done = prune_store(opened(store), older_than=age, keep_last=keep_last, dry_run=dry_run)
     if as_json:

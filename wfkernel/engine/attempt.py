@@ -109,7 +109,7 @@ async def _attempts(
     index: int | None,
 ) -> Any:
     emit, hooks = core.recorder.emit, core.hooks
-    worker = spec.worker or ("inline" if spec.is_async or spec.is_generator else "threads")
+    worker = spec.worker or ("inline" if spec.is_async or spec.is_generator else core.worker)
     policy = spec.retry or frame.plan.retry
     attempt = failures = asked_by_hooks = 0
     core.executing += 1

@@ -46,11 +46,13 @@ class Core:
         validate: bool,
         per_step: bool,
         park: float | None,
+        worker: str,
         target: str | None = None,
     ) -> None:
         self.recorder, self.signal, self.clock = recorder, signal, clock
         self.hooks, self.limits, self.conflict, self.session = hooks, limits, conflict, session
         self.validate, self.per_step, self.park = validate, per_step, park
+        self.worker = worker
         self.target = target
         """The step time travel goes to: of a branch it is in, only its arm runs."""
         self.permits = 1

@@ -354,7 +354,7 @@ def workflow(
     state: Any = None,
     store: RunStore | None = None,
     codec: Codec | None = None,
-    durability: Durability = "fsync",
+    durability: Durability | None = None,
     hooks: Hooks | None = None,
     limits: Limits | None = None,
     validate: bool = True,
@@ -383,8 +383,7 @@ def _durable(function: Callable[..., Any], options: dict[str, Any]) -> DurableFu
         raise DefinitionError(f"workflow '{id_}': on_drift is 'continue', 'rerun' or 'pin', not {on_drift!r}.")
     if options.get("park") is not None:
         options["park"] = seconds(options["park"])
-    if "limits" in options and options["limits"] is None:
-        del options["limits"]
+    options = {name: value for name, value in options.items() if value is not None}
     try:
         made = Options(**options)
     except TypeError as error:

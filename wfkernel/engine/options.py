@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.core import Core
@@ -19,6 +19,9 @@ from wfkernel.engine.values import Codec
 from wfkernel.plan.shape import Shape
 from wfkernel.plan.step import StepSpec
 
+if TYPE_CHECKING:
+    from wfkernel.settings import Settings
+
 __all__ = ["Callback", "Options", "Program"]
 
 Callback = Callable[[RunInfo], Any]
@@ -30,10 +33,12 @@ class Options:
 
     store: RunStore | None = None
     codec: Codec | None = None
-    durability: Durability = "fsync"
+    durability: Durability = field(default_factory=lambda: _settings().durability)
     clock: Clock = SYSTEM_CLOCK
     hooks: Hooks | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = field(default_factory=lambda: Limits(concurrency=_settings().concurrency))
+    worker: str = field(default_factory=lambda: _settings().worker)
+    """Where steps that are plain functions and name no worker execute."""
     conflict: ConflictRule = "last"
     validate: bool = True
     park: float | None = None
@@ -45,6 +50,12 @@ class Options:
     def __post_init__(self) -> None:
         if self.codec is None and isinstance(self.store, Codec):  # a store that knows how to keep values
             self.codec = self.store
+
+
+def _settings() -> Settings:
+    from wfkernel.settings import settings
+
+    return settings()
 
 
 class Program(Protocol):

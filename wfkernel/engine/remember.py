@@ -6,23 +6,21 @@ goes along with the first start of the step that this process writes to a store.
 
 from __future__ import annotations
 
-import os
 from typing import Any, Final
 
 from wfkernel.errors import DefinitionError
 
-__all__ = ["CONTEXT_VARIABLE", "context_flag", "doc_once", "is_on", "remembered"]
-
-CONTEXT_VARIABLE: Final = "WFKERNEL_CONTEXT"
-"""``0`` in the environment: runs begun here leave nothing behind but what `remember` is given."""
+__all__ = ["context_flag", "doc_once", "is_on", "remembered"]
 
 _DOC_LENGTH: Final = 1_500
 _told: set[tuple[str, str, str, str]] = set()
 
 
 def is_on() -> bool:
-    """Whether runs of this process leave texts behind by themselves."""
-    return os.environ.get(CONTEXT_VARIABLE, "1").strip().lower() not in ("0", "off", "false", "no")
+    """Whether runs of this process leave texts behind by themselves: the setting `context`."""
+    from wfkernel.settings import settings
+
+    return settings().context
 
 
 def context_flag() -> dict[str, Any]:

@@ -493,7 +493,7 @@ class Run:
         options = self.options
         return Core(
             self._recorder, CancelSignal(), options.clock, options.hooks, options.limits, options.conflict, self.session,
-            validate=options.validate, per_step=per_step, park=options.park, target=target,
+            validate=options.validate, per_step=per_step, park=options.park, worker=options.worker, target=target,
         )  # fmt: skip
 
     async def _drive(self, core: Core, value: Any) -> RunResult:

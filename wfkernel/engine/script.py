@@ -9,14 +9,12 @@ This file knows nothing of notebooks or of DuckDB: the log it writes to is given
 
 from __future__ import annotations
 
-import json
-import os
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.durability import Durability, EventLog, RunLog
@@ -33,8 +31,6 @@ __all__ = ["EventLog", "Inputs", "ScriptRun", "StepRun", "validate_answer"]
 
 Inputs = dict[str, dict[str, Any]]
 """name -> {"digest": content digest, "from": name of the step that bound it, "" for a plain cell}."""
-
-ANSWERS_VARIABLE: Final = "WFKERNEL_ANSWERS"
 
 
 class ScriptRun:
@@ -208,7 +204,7 @@ class StepRun:
         if index >= len(answers):
             for data in _prepared_answers(self.path)[index : index + 1]:
                 self.run.emit(
-                    ev.STEP_RESUMED, {"index": index, "data": data, "by": "environment"}, self.path, self.attempt
+                    ev.STEP_RESUMED, {"index": index, "data": data, "by": "settings"}, self.path, self.attempt
                 )
         if index < len(answers := self.state.answers):
             try:
@@ -285,13 +281,8 @@ def _json_safe(path: str, payload: Any) -> Any:
 
 
 def _prepared_answers(path: str) -> list[Any]:
-    """Answers for `path` given beforehand through the environment, for runs nobody watches."""
-    text = os.environ.get(ANSWERS_VARIABLE)
-    if not text:
-        return []
-    try:
-        answers = json.loads(text)
-    except ValueError as error:
-        raise DefinitionError(f"{ANSWERS_VARIABLE} is not JSON: {error}") from None
-    given = answers.get(path, []) if isinstance(answers, dict) else []
+    """Answers for `path` given beforehand (the setting `answers`), for runs nobody watches."""
+    from wfkernel.settings import settings
+
+    given = settings().answers.get(path, [])
     return given if isinstance(given, list) else [given]

@@ -45,7 +45,7 @@ class Workflow(Definition):
         retries, delay: for steps that say nothing of their own.
         store: where runs are kept; None keeps them in this process.
         codec: how values are stored.
-        durability: ``fsync``, ``write`` or ``exit``, see `wfkernel.engine.recorder`.
+        durability: ``fsync``, ``write`` or ``exit``, see `wfkernel.engine.durability`; default: as the settings say.
         on_conflict: what happens when parallel arms set one state key: ``last``, ``error`` or ``fn(key, values)``.
         limits: iterations, seconds, concurrency.
         validate: whether input of workflow and steps is validated.
@@ -66,7 +66,7 @@ class Workflow(Definition):
         metadata: Mapping[str, Any] | None = None,
         store: RunStore | None = None,
         codec: Codec | None = None,
-        durability: Durability = "fsync",
+        durability: Durability | None = None,
         hooks: Hooks | None = None,
         limits: Limits | None = None,
         on_conflict: ConflictRule = "last",
@@ -81,8 +81,10 @@ class Workflow(Definition):
             id, input=input, output=output, state=state, description=description, retries=retries, delay=delay,
             metadata=metadata,
         )  # fmt: skip
+        chosen: dict[str, Any] = {"durability": durability, "limits": limits}
+        chosen = {name: value for name, value in chosen.items() if value is not None}
         self.options = Options(
-            store=store, codec=codec, durability=durability, clock=clock, hooks=hooks, limits=limits or Limits(),
+            store=store, codec=codec, clock=clock, hooks=hooks, **chosen,
             conflict=on_conflict, validate=validate, park=seconds(park) if park is not None else None,
             on_start=on_start, on_finish=on_finish, on_error=on_error,
         )  # fmt: skip

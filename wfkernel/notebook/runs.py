@@ -51,13 +51,18 @@ class NotebookRuns:
     def current(self) -> ScriptRun:
         """The run this kernel writes; taken up, or begun, at the first use."""
         if self._current is None:
-            self._current = ScriptRun(self._store, self._take_up() or self._begin(), self._on_event)
+            self._current = self._writing(self._take_up() or self._begin())
         return self._current
 
     def new(self) -> ScriptRun:
         """Leave the present run as it is and begin a new one, in which nothing is finished."""
-        self._current = ScriptRun(self._store, self._begin(), self._on_event)
+        self._current = self._writing(self._begin())
         return self._current
+
+    def _writing(self, state: RunState) -> ScriptRun:
+        from wfkernel.settings import settings
+
+        return ScriptRun(self._store, state, self._on_event, durability=settings().durability)
 
     def _take_up(self) -> RunState | None:
         headless = os.environ.get(RUN_VARIABLE)

@@ -17,7 +17,6 @@ is refused until `reindex` has embedded everything anew.
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -38,10 +37,7 @@ if TYPE_CHECKING:
     from wfkernel.store.database import Database
     from wfkernel.store.embedders import Vectors
 
-__all__ = ["EMBEDDER_VARIABLE", "MODES", "Context", "Found", "Mode", "forget_runs"]
-
-EMBEDDER_VARIABLE: Final = "WFKERNEL_EMBEDDER"
-"""Environment variable naming the embedder of new stores; see `wfkernel.store.embedders`."""
+__all__ = ["MODES", "Context", "Found", "Mode", "forget_runs"]
 
 Mode = Literal["hybrid", "vectors", "words"]
 MODES: Final[tuple[Mode, ...]] = ("hybrid", "vectors", "words")
@@ -150,12 +146,14 @@ class Context:
     def reindex(self, embedder: str | None = None) -> str:
         """Embed every text anew, with another embedder if one is named. Returns the embedder's name.
 
-        Without a name WFKERNEL_EMBEDDER counts, then the embedder the store was filled with, then the default. What the
+        Without a name the setting `embedder` counts, then the embedder the store was filled with, then the default. What the
         store has is thrown away only after the embedder has proved to work.
         """
+        from wfkernel.settings import settings
+
         with self._database.open() as connection:
             held = _held(connection)
-        name = embedder or os.environ.get(EMBEDDER_VARIABLE) or (held[0] if held else DEFAULT)
+        name = embedder or settings().embedder or (held[0] if held else DEFAULT)
         chosen = load_embedder(name)
         _embed(chosen, ["a text to try it with"])
         with self._database.open() as connection, transaction(connection):
@@ -308,16 +306,17 @@ def _held(connection: duckdb.DuckDBPyConnection) -> tuple[str, int] | None:
 
 
 def _choose(held: tuple[str, int] | None) -> Embedder:
-    configured = os.environ.get(EMBEDDER_VARIABLE)
-    return load_embedder(configured or (held[0] if held else DEFAULT))
+    from wfkernel.settings import settings
+
+    return load_embedder(settings().embedder or (held[0] if held else DEFAULT))
 
 
 def _check_same(held: tuple[str, int] | None, embedder: Embedder, dimension: int) -> None:
     if held is not None and held != (embedder.name, dimension):
         raise EmbedderError(
-            f"the store's vectors are from {held[0]} ({held[1]} dimensions), and {EMBEDDER_VARIABLE} or another process asks "
+            f"the store's vectors are from {held[0]} ({held[1]} dimensions), and the setting embedder or another process asks "
             f"for {embedder.name} ({dimension}); they cannot be compared. `wf search --reindex --embedder {embedder.name}` "
-            f"embeds all texts anew; {EMBEDDER_VARIABLE}={held[0]} keeps what is there."
+            f"embeds all texts anew; WFKERNEL_EMBEDDER={held[0]} keeps what is there."
         )
 
 

@@ -5,8 +5,8 @@ anywhere, so both are signed when saved, as Jupyter signs notebooks, and refused
 signature is an HMAC-SHA256 over the digest of the content; readers compute that digest from the very bytes they are
 about to open.
 
-The key is 32 random bytes in hex, in the file ``key`` of the user's data folder for wfkernel (`WFKERNEL_KEY_FILE`
-names another file), readable by the user alone and made on first use. Machines that share a key trust each other's
+The key is 32 random bytes in hex, in the file ``key`` of the user's data folder for wfkernel (the setting
+`key_file` names another file), readable by the user alone and made on first use. Machines that share a key trust each other's
 values.
 """
 
@@ -36,8 +36,9 @@ _KEY: Final = re.compile("[0-9a-f]{64}")
 
 def key_path() -> Path:
     """Where this user's key lies, whether it exists yet or not."""
-    configured = os.environ.get("WFKERNEL_KEY_FILE")
-    return Path(configured).expanduser() if configured else platformdirs.user_data_path("wfkernel") / "key"
+    from wfkernel.settings import settings
+
+    return settings().key_file or platformdirs.user_data_path("wfkernel") / "key"
 
 
 def sign(digest: str) -> str:
