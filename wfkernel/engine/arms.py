@@ -13,6 +13,7 @@ from wfkernel.engine.entries import RunBody, ask
 from wfkernel.engine.failures import StateConflict, StepFailed
 from wfkernel.engine.scope import StateScope, merge
 from wfkernel.engine.step_run import ConditionContext
+from wfkernel.engine.terms import SKIPPED
 from wfkernel.engine.together import all_of
 from wfkernel.plan import nodes
 from wfkernel.plan.nodes import Body
@@ -87,7 +88,7 @@ async def _arms(
     merge_states(core, joined, [(arm.id, own.changes) for arm, own in zip(arms, scopes, strict=True)], scope, tell=live)
     if live:
         core.recorder.emit(ev.PARALLEL_JOINED, {"arms": [arm.id for arm in arms]}, joined)
-    output: Any = {arm.id: found for arm, found in zip(arms, outputs, strict=True)}
+    output: Any = {arm.id: None if found is SKIPPED else found for arm, found in zip(arms, outputs, strict=True)}
     _, output = await core.fire("parallel.join", f"{frame.prefix}{id_}", output, scope=scope)
     return output
 

@@ -142,6 +142,8 @@ async def _attempts(
             try:
                 if outcome is UNKNOWN:
                     outcome = await _call(core, spec, worker, step, given, signal)
+                    if spec.outputs is not None:
+                        outcome = spec.outputs(outcome)
                 if hooks is not None:
                     verdict, outcome = await core.fire("step.finish", path, outcome, attempt, iteration, scope)
                     if isinstance(verdict, Retry) and asked_by_hooks < HOOK_RETRIES:
@@ -187,6 +189,8 @@ async def _attempts(
                 failed: dict[str, Any] = {
                     "status": "failed", "error": described, "duration": time.perf_counter() - began,
                 }  # fmt: skip
+                if core.is_excused(path, described):
+                    failed["excused"] = True
                 if core.keeps_exceptions and _can_be_kept(error):
                     failed["output"] = error
                 emit(ev.STEP_RESULT, failed, path, attempt, durable=True)

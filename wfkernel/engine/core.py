@@ -16,7 +16,7 @@ from wfkernel.engine.recorder import Recorder
 from wfkernel.engine.scope import ConflictRule
 from wfkernel.engine.script import describe_error
 from wfkernel.engine.signal import CancelSignal
-from wfkernel.engine.state import RunState
+from wfkernel.engine.state import RunState, StepState
 from wfkernel.engine.step_run import previous_output
 from wfkernel.engine.values import reveal_fields
 from wfkernel.plan.builder import Definition
@@ -66,6 +66,8 @@ class Core:
         """Durable functions: a failed step raises the same exception again, and the code of steps is noted."""
         self.functions: dict[str, Any] = {}
         """Compensations of the steps met so far, by path."""
+        self.excused: set[str] = set()
+        """Paths of steps whose failure does not end the run."""
         state = recorder.state
         # Changes of state recorded before this life of the run: each is applied once, where its step stands.
         self._unapplied = {path: step.changes for path, step in state.steps.items() if step.changes}
@@ -78,6 +80,10 @@ class Core:
         """Raise `Canceled` if the run was told to stop."""
         if self.signal.is_set():
             raise Canceled
+
+    def is_excused(self, path: str, error: dict[str, Any]) -> bool:
+        """Whether the run goes on though the step at `path` failed. A tripwire is there to stop it."""
+        return path in self.excused and "tripwire" not in error
 
     def adopt(self, path: str, scope: StateScope) -> None:
         """Apply what the step at `path` set before this life of the run began."""
@@ -136,10 +142,33 @@ class Frame:
     plan: Definition
     prefix: str
     init: Any
+    outer: Frame | None = None
+    """The frame around a plan that is part of the workflow around it."""
+    item: Any = MISSING
+    """The item, in what a foreach runs."""
+
+    def owner(self) -> Frame:
+        """The frame of the workflow this one is part of: the nearest that is a workflow in its own right."""
+        frame = self
+        while frame.outer is not None:
+            frame = frame.outer
+        return frame
+
+    def latest(self, core: Core, id_: str) -> StepState | None:
+        """What is known of a step of this workflow, or of what it is part of; of its last use where it has several."""
+        found = core.state.steps.get(f"{self.prefix}{id_}")
+        if found is None:
+            return self.outer.latest(core, id_) if self.outer is not None else None
+        number = 2
+        while (again := core.state.steps.get(f"{self.prefix}{id_}#{number}")) is not None:
+            found, number = again, number + 1
+        return found
 
     def output_of(self, core: Core, step: Any) -> Any:
         """Output of a step (or its id) of this workflow, None unless it succeeded."""
         id_ = step if isinstance(step, str) else getattr(step, "id", None) or spec_of(step).id
+        if self.outer is not None and f"{self.prefix}{id_}" not in core.state.steps:
+            return self.outer.output_of(core, id_)
         latest = previous_output(core, f"{self.prefix}{id_}")
         number = 2
         while (again := core.state.steps.get(f"{self.prefix}{id_}#{number}")) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from wfkernel.engine import events as ev
@@ -12,6 +13,7 @@ from wfkernel.engine.failures import Halt, StepFailed, StepInputInvalid, Suspend
 from wfkernel.engine.hooks import Replace, Skip
 from wfkernel.engine.scope import StateScope
 from wfkernel.engine.step_run import ConditionContext
+from wfkernel.engine.terms import SKIPPED
 from wfkernel.engine.together import all_of, raise_most_serious
 from wfkernel.engine.values import reveal
 from wfkernel.plan import nodes
@@ -59,7 +61,9 @@ async def run_foreach(
             if isinstance(verdict, Replace | Skip):
                 outputs[index] = verdict.value if isinstance(verdict, Replace) else given
             else:
-                outputs[index] = await run_body(core, frame, node.body, item_path, given, own, 0, index)
+                inside = replace(frame, item=given)
+                outcome = await run_body(core, inside, node.body, item_path, given, own, 0, index)
+                outputs[index] = None if outcome is SKIPPED else outcome
             _, outputs[index] = await core.fire("iteration.finish", item_path, outputs[index], 1, index + 1, own)
         except Halt as halt:
             halts.append(halt)

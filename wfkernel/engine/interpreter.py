@@ -17,7 +17,6 @@ from wfkernel.engine import events as ev
 from wfkernel.engine.arms import run_branch, run_parallel
 from wfkernel.engine.attempt import UNKNOWN, error_of, execute, known_result
 from wfkernel.engine.core import Core, Frame
-from wfkernel.engine.entries import RunBody
 from wfkernel.engine.failures import Bailed, Canceled, StepFailed, StepInputInvalid
 from wfkernel.engine.foreach import run_foreach
 from wfkernel.engine.graph import run_graph
@@ -26,18 +25,21 @@ from wfkernel.engine.mapping import run_map
 from wfkernel.engine.pipeline import is_pipeline, run_pipeline
 from wfkernel.engine.scope import StateScope
 from wfkernel.engine.sleeping import run_sleep
+from wfkernel.engine.terms import SKIPPED, run_on_terms
 from wfkernel.plan import nodes
 from wfkernel.plan.builder import Definition
-from wfkernel.plan.nodes import Body
+from wfkernel.plan.nodes import PLAIN, Body
 from wfkernel.plan.shape import Misfit
 from wfkernel.plan.step import code_differs
 
 __all__ = ["run_nested", "run_plan"]
 
 
-async def run_plan(core: Core, plan: Definition, prefix: str, value: Any, scope: StateScope) -> Any:
+async def run_plan(
+    core: Core, plan: Definition, prefix: str, value: Any, scope: StateScope, outer: Frame | None = None
+) -> Any:
     """Run `plan` with the input `value`; its steps' paths begin with `prefix`. Returns the output of its last entry."""
-    frame = Frame(plan, prefix, value)
+    frame = Frame(plan, prefix, value, outer)
     entries = plan.nodes
     position = 0
     while position < len(entries):
@@ -49,8 +51,10 @@ async def run_plan(core: Core, plan: Definition, prefix: str, value: Any, scope:
             value, position = await run_pipeline(core, frame, entries, position, value, scope)
             continue
         position += 1
-        if kind is nodes.Step:
-            value = await _step(core, frame, node, f"{prefix}{node.key}", value, scope)  # type: ignore[union-attr,arg-type]
+        if kind is nodes.Step or kind is nodes.Nested:
+            path = f"{prefix}{node.key}"  # type: ignore[union-attr]
+            outcome = await run_body(core, frame, node, path, value, scope)  # type: ignore[arg-type]
+            value = value if outcome is SKIPPED else outcome
         else:
             value = await _ENTRIES[kind](core, frame, node, value, scope, run_body)
     return value
@@ -109,7 +113,8 @@ async def run_nested(
     try:
         if core.validate and body.plan.input_shape is not None:
             value = body.plan.input_shape.check(value)
-        output = await run_plan(core, body.plan, f"{path}.", value, inner)
+        outer = frame if body.plan.inline else None
+        output = await run_plan(core, body.plan, f"{path}.", value, inner, outer)
     except Misfit as misfit:
         described = error_of(StepInputInvalid(misfit.problems))
         emit(ev.STEP_RESULT, {"status": "failed", "error": described}, path, 1, durable=True)
@@ -117,7 +122,10 @@ async def run_nested(
     except Bailed as bailed:
         output = bailed.value
     except StepFailed as failed:
-        emit(ev.STEP_RESULT, {"status": "failed", "error": failed.error}, path, 1, durable=True)
+        payload = {"status": "failed", "error": failed.error}
+        if core.is_excused(path, failed.error):
+            payload["excused"] = True
+        emit(ev.STEP_RESULT, payload, path, 1, durable=True)
         raise
     _, output = await core.fire("step.finish", path, output, 1, iteration, scope)
     payload = {"status": "success", "output": output}
@@ -138,18 +146,14 @@ def run_body(
     iteration: int = 0,
     index: int | None = None,
 ) -> Coroutine[Any, Any, Any]:
-    run = _step if isinstance(body, nodes.Step) else run_nested
-    return run(core, frame, body, path, value, scope, iteration, index)  # type: ignore[arg-type]
-
-
-async def _nested_entry(
-    core: Core, frame: Frame, node: nodes.Nested, value: Any, scope: StateScope, run_body: RunBody
-) -> Any:
-    return await run_nested(core, frame, node, f"{frame.prefix}{node.key}", value, scope)
+    """Run a step or nested workflow. Its output, `SKIPPED` if its terms do not let it run."""
+    run: Any = _step if isinstance(body, nodes.Step) else run_nested
+    if body.terms is PLAIN:
+        return run(core, frame, body, path, value, scope, iteration, index)  # type: ignore[no-any-return]
+    return run_on_terms(core, frame, body, path, value, scope, iteration, index, run)
 
 
 _ENTRIES: Final[dict[type, Callable[..., Awaitable[Any]]]] = {
-    nodes.Nested: _nested_entry,
     nodes.Parallel: run_parallel,
     nodes.Branch: run_branch,
     nodes.Loop: run_loop,

@@ -12,6 +12,7 @@ from wfkernel.engine.failures import IterationLimit, StepFailed
 from wfkernel.engine.hooks import Replace, Skip
 from wfkernel.engine.scope import StateScope
 from wfkernel.engine.step_run import ConditionContext
+from wfkernel.engine.terms import SKIPPED
 from wfkernel.engine.values import reveal
 from wfkernel.plan import nodes
 
@@ -44,7 +45,7 @@ async def run_loop(core: Core, frame: Frame, node: nodes.Loop, value: Any, scope
                 outcome = verdict.value if isinstance(verdict, Replace) else value
         if outcome is UNKNOWN:
             outcome = await run_body(core, frame, node.body, path, value, scope, iteration)
-        value = outcome
+        value = value if outcome is SKIPPED else outcome
         if hooked:
             _, value = await core.fire("iteration.finish", path, value, 1, iteration, scope)
         core.check()

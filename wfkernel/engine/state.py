@@ -78,6 +78,8 @@ class StepState:
     changes: dict[str, Any] | None = None
     """What the step set in the run's state, over all its iterations and suspensions."""
     done_seq: int = 0
+    excused: bool = False
+    """It failed, and the run goes on all the same."""
     wake_at: float | None = None
     suspend_payload: Any = None
     """What the step said when it last suspended; kept for the attempt that has the answer."""
@@ -121,6 +123,8 @@ class RunState:
     """The error that is being compensated for."""
     definition: str = ""
     """Digest of what the run executes."""
+    source: str = ""
+    """The workflow file it runs."""
     function: Any = None
     """The durable function itself, where it was asked to be kept."""
     steps: dict[str, StepState] = field(default_factory=dict)
@@ -194,6 +198,7 @@ def _run_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.definition, state.function = payload.get("definition", ""), payload.get("function")
     state.session, state.resource = payload.get("session", ""), payload.get("resource", "")
     state.status = payload["status"]
+    state.source = payload.get("source", "")
     state.started_at = event.ts
     state.workflow = payload.get("workflow", "")
     state.notebook = payload.get("notebook", "")
@@ -393,6 +398,9 @@ def _step_result(state: RunState, event: Event, payload: dict[str, Any]) -> None
     step.ended_at, step.duration = event.ts, payload.get("duration")
     step.error = payload.get("error")
     step.output = payload.get("output")
+    step.excused = payload.get("excused", False)
+    if step.status == "skipped":
+        step.iteration = payload.get("iteration", 0)
     if step.status == "success":
         step.done = {"code": step.code, "inputs": step.inputs, "outputs": payload.get("outputs", [])}
         if (changes := payload.get("state")) is not None:

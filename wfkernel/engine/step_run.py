@@ -17,6 +17,7 @@ from wfkernel.engine.script import validate_answer
 from wfkernel.engine.values import reveal
 from wfkernel.errors import AnswerInvalid, DefinitionError, RunSuspended
 from wfkernel.plan.shape import is_model
+from wfkernel.plan.sources import MISSING
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -127,6 +128,28 @@ class ConditionContext:
     def signal(self) -> CancelSignal:
         """Tells when the run is told to stop."""
         return self.core.signal
+
+    @property
+    def item(self) -> Any:
+        """The item of the foreach around the step, None outside of one."""
+        frame: Frame | None = self._frame
+        while frame is not None and frame.item is MISSING:
+            frame = frame.outer
+        return frame.item if frame is not None else None
+
+    @property
+    def vars(self) -> dict[str, Any]:
+        """The constants of the workflow."""
+        return self._frame.owner().plan.vars
+
+    def inputs(self) -> Any:
+        """The input of the workflow the step belongs to, past groups of steps that are part of it."""
+        return self._frame.owner().init
+
+    def step_status(self, id_: str) -> str:
+        """How a step of the same workflow stands: ``pending`` before it began."""
+        known = self._frame.latest(self.core, id_)
+        return known.status if known is not None else "pending"
 
     def init_data(self) -> Any:
         """The input of the workflow the step belongs to."""

@@ -88,6 +88,8 @@ class Workflow(Definition):
             conflict=on_conflict, validate=validate, park=seconds(park) if park is not None else None,
             on_start=on_start, on_finish=on_finish, on_error=on_error,
         )  # fmt: skip
+        self.source = ""
+        """The file it was loaded from."""
 
     def create_run(self, run_id: str | None = None, *, session: Session | None = None, resource: str = "") -> Run:
         """A run of this workflow. With the id of a stored run it is that run."""
@@ -103,8 +105,8 @@ class Workflow(Definition):
     mode = "workflow"
 
     def kept(self) -> dict[str, Any]:
-        """Nothing of a plan is stored with its runs."""
-        return {}
+        """Of a plan only the file it came from is stored with its runs."""
+        return {"source": self.source} if self.source else {}
 
     async def execute(self, core: Core, value: Any, scope: StateScope) -> Any:
         """Run the plan."""
@@ -191,7 +193,7 @@ def _keys(node: nodes.Node) -> list[str]:
 
 def _recorded(state: RunState, path: str) -> bool:
     step = state.steps.get(path)
-    return step is not None and step.status == "success"
+    return step is not None and (step.status in ("success", "skipped") or step.excused)
 
 
 def _predecessor(plan: Definition, position: int) -> str:

@@ -12,11 +12,15 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.duration import Duration, seconds, timestamp
+from wfkernel.plan.expression import Condition as ConditionText
+from wfkernel.plan.expression import Filled, single_expression
+from wfkernel.plan.graph import find_circle
 from wfkernel.plan.nodes import (
+    PLAIN,
     Body,
     Branch,
     Call,
@@ -29,6 +33,7 @@ from wfkernel.plan.nodes import (
     Parallel,
     Sleep,
     Step,
+    Terms,
     Vertex,
 )
 from wfkernel.plan.retry import RetryPolicy
@@ -36,9 +41,11 @@ from wfkernel.plan.shape import Shape
 from wfkernel.plan.sources import compile_mapping
 from wfkernel.plan.step import checked_id, spec_of
 
-__all__ = ["Definition", "bodies_of", "clone_step"]
+__all__ = ["Condition", "Definition", "bodies_of", "clone_step", "placed"]
 
 Condition = Callable[..., Any]
+"""A function of the value, of the context ``ctx``, of both or of nothing."""
+_UNGIVEN: Final = object()
 
 
 class Definition:
@@ -62,6 +69,10 @@ class Definition:
         self.state_shape = Shape(state) if state is not None else None
         self.description = description
         self.metadata = dict(metadata or {})
+        self.vars: dict[str, Any] = {}
+        """Constants that expressions see."""
+        self.inline = False
+        """Whether this is a part of the workflow around it: its expressions see that one's inputs and steps."""
         self.retry = RetryPolicy(retries, seconds(delay))
         self.nodes: tuple[Node, ...] = ()
         self.committed = False
@@ -70,11 +81,23 @@ class Definition:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id}: {' > '.join(node.id for node in self.nodes) or 'empty'}>"
 
+    def __eq__(self, other: object) -> bool:
+        """Two definitions are equal if they do the same: same flow, same functions, same types."""
+        if not isinstance(other, Definition):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in _WHAT_IT_IS)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
     # -- entries ----------------------------------------------------------------------------------------------------
 
-    def then(self, step: Any, *, id: str | None = None) -> Self:
-        """Run `step` (a function or a workflow) with the output of the entry before."""
-        return self._add(self._body(step, id))
+    def then(
+        self, step: Any, *, id: str | None = None, when: Condition | str | None = None, given: Any = _UNGIVEN,
+        continue_on_error: bool = False,
+    ) -> Self:  # fmt: skip
+        """Run `step` (a function or a workflow) with the output of the entry before; for the rest see `placed`."""
+        return self._add(self._body(_terms(step, id, when, given, continue_on_error)))
 
     def parallel(self, *steps: Any, fail_fast: bool = False, id: str | None = None) -> Self:
         """Run all `steps` at the same time with the same input. Output: ``{step id: output}``.
@@ -83,7 +106,7 @@ class Definition:
         """
         arms = tuple(self._body(s) for s in _flat("parallel", steps))
         _no_twins(self.id, "parallel", [arm.id for arm in arms])
-        return self._add(Parallel(self._ordinal("parallel", id), arms, fail_fast))
+        return self._add(Parallel(self.free_id("parallel", id), arms, fail_fast))
 
     def branch(self, *arms: tuple[Condition, Any], id: str | None = None) -> Self:
         """Run every arm ``(condition, step)`` whose condition holds, at the same time. Output: ``{step id: output}``."""
@@ -93,7 +116,7 @@ class Definition:
                 raise DefinitionError(f"workflow '{self.id}': an arm of branch is (condition, step), not {arm!r}.")
         bodies = tuple((Call(condition), self._body(s)) for condition, s in pairs)
         _no_twins(self.id, "branch", [body.id for _, body in bodies])
-        return self._add(Branch(self._ordinal("branch", id), bodies))
+        return self._add(Branch(self.free_id("branch", id), bodies))
 
     def do_while(self, step: Any, condition: Condition) -> Self:
         """Run `step` once, then again with its own output as long as `condition` holds for it."""
@@ -120,7 +143,7 @@ class Definition:
 
     def map(self, mapping: Condition | Mapping[str, Any], *, id: str | None = None) -> Self:
         """Make a new value: ``fn(value)``, or ``{key: source}`` (see `wfkernel.plan.sources`)."""
-        id_ = self._ordinal(f"mapping_{self.id}", id)
+        id_ = self.free_id(f"mapping_{self.id}", id)
         if callable(mapping):
             return self._add(Map(id_, Call(mapping)))
         if not isinstance(mapping, Mapping):
@@ -130,31 +153,38 @@ class Definition:
     def sleep(self, duration: Duration | Condition, *, id: str | None = None) -> Self:
         """Pass the value on after `duration`: seconds, text like ``"2h"``, or a function that gives either."""
         amount = Call(duration) if callable(duration) else seconds(duration)
-        return self._add(Sleep(self._ordinal("sleep", id), amount, until=False))
+        return self._add(Sleep(self.free_id("sleep", id), amount, until=False))
 
     def sleep_until(self, moment: datetime | float | str | Condition, *, id: str | None = None) -> Self:
         """Pass the value on at `moment`; at once if it is past."""
         amount = Call(moment) if callable(moment) else timestamp(moment)
-        return self._add(Sleep(self._ordinal("sleep", id), amount, until=True))
+        return self._add(Sleep(self.free_id("sleep", id), amount, until=True))
 
-    def add(self, step: Any, *, needs: Any = None, id: str | None = None) -> Self:
-        """Add a step to a dependency graph: it starts as soon as the steps it `needs` have succeeded.
+    def add(
+        self, step: Any, *, needs: Any = None, id: str | None = None, when: Condition | str | None = None,
+        given: Any = _UNGIVEN, continue_on_error: bool = False, after: tuple[str, ...] = (), exclusive: bool = False,
+        graph: str | None = None,
+    ) -> Self:  # fmt: skip
+        """Add a step to a dependency graph: it starts as soon as the steps it `needs` have ended well.
 
         `needs` are steps or ids; without it the step's own ``@step(needs=...)``. Consecutive calls make one graph.
+        It also waits for the steps `after` names, without getting their outputs. An `exclusive` step runs only while
+        nothing else of the graph does. `graph` is the id of the graph it belongs to, where one follows another. For the
+        rest see `placed`.
         """
-        body = self._body(step, id)
+        body = self._body(_terms(step, id, when, given, continue_on_error))
         if needs is None:
             needs = body.spec.needs if isinstance(body, Step) else ()
         wanted = tuple(
             _id_of(n) for n in ([needs] if isinstance(needs, str) or not isinstance(needs, list | tuple) else needs)
         )
-        vertex = Vertex(body, wanted)
-        if self.nodes and isinstance(self.nodes[-1], Graph):
+        vertex = Vertex(body, wanted, after, exclusive)
+        last = self.nodes[-1] if self.nodes else None
+        if isinstance(last, Graph) and graph in (None, last.id):
             self._open()
-            vertices = (*self.nodes[-1].vertices, vertex)
-            self.nodes = (*self.nodes[:-1], Graph(self.nodes[-1].id, vertices))
+            self.nodes = (*self.nodes[:-1], Graph(last.id, (*last.vertices, vertex)))
             return self
-        return self._add(Graph(self._ordinal("graph", None), (vertex,)))
+        return self._add(Graph(self.free_id("graph", graph), (vertex,)))
 
     def _add(self, node: Node) -> Self:
         self._open()
@@ -172,8 +202,8 @@ class Definition:
                 f"workflow '{self.id}' is committed and can no longer be changed: use clone('new-id')."
             )
 
-    def _ordinal(self, kind: str, id_: str | None) -> str:
-        """`id_`, or a name made of `kind` and the first number that is free."""
+    def free_id(self, kind: str, id_: str | None = None) -> str:
+        """`id_`, or a name for an entry made of `kind` and the first number that is free."""
         taken = {node.id for node in self.nodes}
         if id_ is not None:
             return checked_id(id_)
@@ -216,6 +246,48 @@ class Definition:
         return None
 
 
+_WHAT_IT_IS: Final = ("id", "nodes", "input", "output", "state", "description", "metadata", "retry", "vars", "inline")
+
+
+def placed(
+    step: Any, *, id: str | None = None, when: Condition | str | None = None, given: Any = _UNGIVEN,
+    continue_on_error: bool = False, name: str = "",
+) -> Body:  # fmt: skip
+    """A step or workflow on terms of its own, for every place of a flow that takes a step.
+
+    Args:
+        id: its name there.
+        when: a condition, or an expression like ``"${{ inputs.month > 3 }}"``: it is skipped where this is false. In a
+            sequence the value before is passed on then, elsewhere its output is None.
+        given: what it gets instead of the output before: a function, or a value with ``${{ expressions }}`` in it.
+        continue_on_error: whether the run goes on when it fails; its output is None then.
+        name: what people read in place of the id.
+    """
+    body = _body(step, id)
+    condition = ConditionText(_expression(when)) if isinstance(when, str) else when
+    if condition is not None and not callable(condition):
+        raise DefinitionError(f"step '{body.id}': when= is a function or an expression, not {when!r}.")
+    source = body.terms.given if given is _UNGIVEN else Call(given if callable(given) else Filled(given))
+    terms = Terms(
+        Call(condition) if condition is not None else body.terms.when,
+        source,
+        continue_on_error or body.terms.continue_on_error,
+        name or body.terms.name,
+    )
+    return body if terms == PLAIN else dataclasses.replace(body, terms=terms)
+
+
+def _terms(step: Any, id_: str | None, when: Any, given: Any, continue_on_error: bool) -> Body:
+    return placed(step, id=id_, when=when, given=given, continue_on_error=continue_on_error)
+
+
+def _expression(text: str) -> str:
+    source = single_expression(text)
+    if source is None:
+        raise DefinitionError(f"{text!r} is no condition: write a function, or one ${{{{ expression }}}}.")
+    return source
+
+
 def bodies_of(node: Node) -> tuple[Body, ...]:
     """The steps and workflows a node runs."""
     match node:
@@ -247,7 +319,7 @@ def clone_step(function: Any, *, id: str) -> Any:
 
 def _body(given: Any, id_: str | None = None) -> Body:
     if isinstance(given, Step | Nested):
-        return given
+        return given if id_ is None else dataclasses.replace(given, id=checked_id(id_))
     if isinstance(given, Definition):
         given.check_runnable()
         return Nested(checked_id(id_) if id_ is not None else given.id, given)
@@ -282,19 +354,14 @@ def _checked_graph(workflow: str, graph: Graph) -> Graph:
     """The graph with its ends, after making sure that every need exists and nothing needs itself."""
     ids = [vertex.body.id for vertex in graph.vertices]
     _no_twins(workflow, "the graph", ids)
-    needs = {vertex.body.id: vertex.needs for vertex in graph.vertices}
+    needs = {vertex.body.id: (*vertex.needs, *vertex.after) for vertex in graph.vertices}
     for id_, wanted in needs.items():
         for need in wanted:
             if need not in needs:
                 raise DefinitionError(
                     f"workflow '{workflow}': step '{id_}' needs '{need}', which is not in the graph. It has {', '.join(ids)}."
                 )
-    done: set[str] = set()
-    while len(done) < len(ids):
-        ready = [id_ for id_ in ids if id_ not in done and done.issuperset(needs[id_])]
-        if not ready:
-            circle = ", ".join(id_ for id_ in ids if id_ not in done)
-            raise DefinitionError(f"workflow '{workflow}': the steps {circle} need each other in a circle.")
-        done.update(ready)
-    needed = {need for wanted in needs.values() for need in wanted}
+    if circle := find_circle(needs):
+        raise DefinitionError(f"workflow '{workflow}': the steps need each other in a circle: {' -> '.join(circle)}.")
+    needed = {need for vertex in graph.vertices for need in (*vertex.needs, *vertex.after)}
     return Graph(graph.id, graph.vertices, tuple(id_ for id_ in ids if id_ not in needed))

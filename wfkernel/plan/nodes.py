@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.plan.step import CONTEXT_PARAMETER, StepSpec
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wfkernel.plan.builder import Definition
 
 __all__ = [
+    "PLAIN",
     "Body",
     "Branch",
     "Call",
@@ -29,6 +30,7 @@ __all__ = [
     "Parallel",
     "Sleep",
     "Step",
+    "Terms",
     "Vertex",
 ]
 
@@ -48,9 +50,35 @@ class Call:
             self.takes_context = CONTEXT_PARAMETER in parameters
             self.takes_value = len(parameters) > self.takes_context
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Call) and self.function == other.function
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        return f"Call({self.function!r})"
+
     def __call__(self, value: Any, make_context: Callable[[], Any]) -> Any:
         arguments = (value,) if self.takes_value else ()
         return self.function(*arguments, ctx=make_context()) if self.takes_context else self.function(*arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On which terms a step or nested workflow runs, wherever it stands."""
+
+    when: Call | None = None
+    """It is skipped where this is false: in a sequence the value before is passed on, elsewhere its output is None."""
+    given: Call | None = None
+    """What it gets, made of the value before and of what else the run knows; None: the value before."""
+    continue_on_error: bool = False
+    """Whether the run goes on when it fails; its output is None then. A tripwire still trips."""
+    name: str = ""
+    """What people read in place of the id."""
+
+
+PLAIN: Final = Terms()
+"""No terms: compared by identity where speed counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +89,7 @@ class Step:
     spec: StepSpec
     key: str = ""
     """The id as part of a path: a step used for the n-th time in a plan is ``id#n`` there."""
+    terms: Terms = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +99,7 @@ class Nested:
     id: str
     plan: Definition
     key: str = ""
+    terms: Terms = PLAIN
 
 
 Body = Step | Nested
@@ -137,6 +167,10 @@ class Vertex:
 
     body: Body
     needs: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    """Steps it waits for without getting their outputs: those its expressions refer to."""
+    exclusive: bool = False
+    """It runs only while nothing else of the graph does."""
 
 
 @dataclass(frozen=True, slots=True)

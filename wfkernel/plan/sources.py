@@ -12,12 +12,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from wfkernel.errors import DefinitionError, WorkflowError
 from wfkernel.plan.step import spec_of
 
-__all__ = ["MISSING", "Scope", "Source", "UserFunction", "compile_mapping", "walk"]
+__all__ = [
+    "MISSING",
+    "Constant",
+    "InitPath",
+    "OutputPath",
+    "Scope",
+    "Source",
+    "StatePath",
+    "Template",
+    "UserFunction",
+    "compile_mapping",
+    "walk",
+]
 
 MISSING: Final = type("Missing", (), {"__repr__": lambda self: "MISSING", "__bool__": lambda self: False})()
 _TEMPLATE_SCOPES: Final = ("input", "init", "state", "steps")
@@ -53,47 +66,85 @@ def _compile(key: str, given: Any) -> Any:
             f"{{'state': path}}, {{'step': step, 'path': path}}, not {given!r}."
         )
     if "value" in given:
-        return _Constant(given["value"])
+        return Constant(given["value"])
     if "fn" in given:
         return UserFunction(given["fn"])
     if "template" in given:
         return _compile_template(key, given["template"])
     if "init" in given:
-        return lambda scope: walk(scope.init(), given["init"], "init")
+        return InitPath(given["init"])
     if "state" in given:
-        return lambda scope: walk(scope.state(), given["state"], "state")
+        return StatePath(given["state"])
     if "step" in given:
         steps = given["step"] if isinstance(given["step"], list | tuple) else [given["step"]]
         ids = [s if isinstance(s, str) else getattr(s, "id", None) or spec_of(s).id for s in steps]
-        path = given.get("path", "")
-        return lambda scope: _of_step(scope, ids, path)
+        return OutputPath(tuple(ids), given.get("path", ""))
     raise DefinitionError(f"map key '{key}': unknown source {dict(given)!r}.")
 
 
-class _Constant:
-    def __init__(self, value: Any) -> None:
-        self.value = value
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """The same value every time."""
+
+    value: Any
 
     def __call__(self, scope: Scope) -> Any:
         return self.value
 
 
+@dataclass(frozen=True, slots=True)
 class UserFunction:
     """Marks a user's function among the sources: the engine calls it, for it may be async or take the context."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    function: Callable[..., Any]
 
     def __call__(self, scope: Scope) -> Any:
         return self.function(scope.value)
 
 
-def _of_step(scope: Scope, ids: list[str], path: str) -> Any:
-    for id_ in ids:
-        found = scope.output(id_)
-        if found is not MISSING and found is not None:
-            return walk(found, path, f"step {id_}")
-    return walk(None, path, f"step {ids[0]}")
+@dataclass(frozen=True, slots=True)
+class InitPath:
+    """A part of the workflow's input."""
+
+    path: str
+
+    def __call__(self, scope: Scope) -> Any:
+        return walk(scope.init(), self.path, "init")
+
+
+@dataclass(frozen=True, slots=True)
+class StatePath:
+    """A part of the run's state."""
+
+    path: str
+
+    def __call__(self, scope: Scope) -> Any:
+        return walk(scope.state(), self.path, "state")
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPath:
+    """A part of the output of the first of several steps that has one."""
+
+    steps: tuple[str, ...]
+    path: str = ""
+
+    def __call__(self, scope: Scope) -> Any:
+        for id_ in self.steps:
+            found = scope.output(id_)
+            if found is not MISSING and found is not None:
+                return walk(found, self.path, f"step {id_}")
+        return walk(None, self.path, f"step {self.steps[0]}")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A text with ``${...}`` filled in."""
+
+    text: str
+
+    def __call__(self, scope: Scope) -> Any:
+        return _PLACEHOLDER.sub(lambda match: _text(_lookup(scope, match[1])), self.text)
 
 
 def walk(root: Any, path: str, where: str) -> Any:
@@ -134,10 +185,7 @@ def _compile_template(key: str, text: Any) -> Source:
         if scope == "steps" and not rest:
             raise DefinitionError(f"map key '{key}': '${{{placeholder}}}' must name a step, like ${{steps.load.rows}}.")
 
-    def fill(scope: Scope) -> str:
-        return _PLACEHOLDER.sub(lambda match: _text(_lookup(scope, match[1])), text)
-
-    return fill
+    return Template(text)
 
 
 def _lookup(scope: Scope, placeholder: str) -> Any:

@@ -55,6 +55,8 @@ class StepSpec:
     restarts: Any = 0
     """How often a worker process that dies under the step is replaced by a new one, or a `RestartPolicy`."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Callable[[Any], Any] | None = None
+    """Makes the step's output of what the function returned."""
     # What follows is derived from the function, once.
     is_async: bool = False
     is_generator: bool = False
@@ -104,8 +106,10 @@ class StepSpec:
         return (), {p.name: fields[p.name] for p in parameters if p.name in fields}
 
     def _annotations(self) -> dict[str, Any]:
+        called = getattr(type(self.function), "__call__", None)
+        function = called if inspect.isfunction(called) else self.function  # an object that can be called, or a function
         try:
-            return typing.get_type_hints(self.function, include_extras=True)
+            return typing.get_type_hints(function, include_extras=True)
         except NameError as error:
             raise DefinitionError(
                 f"step '{self.id}': the annotation of a parameter names '{error.name}', which cannot be found. "
@@ -181,6 +185,7 @@ def step(
     needs: Any = (),
     restarts: Any = 0,
     metadata: Mapping[str, Any] | None = None,
+    outputs: Callable[[Any], Any] | None = None,
 ) -> Callable[[F], F]: ...
 
 
@@ -199,6 +204,7 @@ def step(function: Any = None, /, **options: Any) -> Any:
         resume, suspend, state: models of the answer, of the suspend payload and of the state the step may set.
         needs: steps (or their ids) whose outputs it takes, for `Workflow.add`.
         restarts: how often a worker process that dies under the step is replaced.
+        outputs: makes the step's output of what the function returned.
     """
     known = set(typing.get_overloads(step)[1].__annotations__) - {"return"}
     if unknown := options.keys() - known:
@@ -272,6 +278,7 @@ def _make_spec(function: Callable[..., Any], options: dict[str, Any]) -> StepSpe
         needs=tuple(n if isinstance(n, str) else spec_of(n).id for n in ([needs] if isinstance(needs, str) else needs)),
         restarts=options.get("restarts") or 0,
         metadata=options.get("metadata") or {},
+        outputs=options.get("outputs"),
         is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
         is_generator=inspect.isasyncgenfunction(function),
         takes_context=CONTEXT_PARAMETER in signature.parameters,
@@ -296,7 +303,9 @@ def code_digest(function: Callable[..., Any]) -> str:
     """Digest of what a function does. It compares within one minor version of Python, which it begins with."""
     digest = hashlib.blake2b(digest_size=12)
     code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is None:
+    if (own := getattr(function, "__wf_code__", None)) is not None:  # what it does stands in data, not in code
+        digest.update(repr(own).encode())
+    elif code is None:
         digest.update(f"{type(function).__module__}.{type(function).__qualname__}".encode())
     else:
         _add_code(digest, code)

@@ -1,0 +1,49 @@
+"""`load_workflow`: a workflow from its file, ready to run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from wfkernel.engine.agents import register_agent, registered_agents
+from wfkernel.engine.compile import NotebookMaker, compile_workflow
+from wfkernel.engine.workflow import Workflow
+from wfkernel.plan.builder import Definition
+from wfkernel.plan.load import WorkflowFileInvalid, read_workflow
+
+__all__ = ["load_workflow", "set_notebook_steps"]
+
+_notebook_steps: list[Callable[[], NotebookMaker]] = []
+
+
+def set_notebook_steps(get: Callable[[], NotebookMaker]) -> None:
+    """Say what makes steps of notebooks: the notebook room, which is above this one, says so when it is imported."""
+    _notebook_steps[:] = [get]
+
+
+def load_workflow(path: str | Path, *, agents: Mapping[str, Any] | None = None, **options: Any) -> Workflow:
+    """The workflow a file (``*.wf.yaml`` or JSON) describes. It runs like one made with the builder.
+
+    Args:
+        path: the file. Code it names is searched for where Python looks and in the file's folder.
+        agents: agents by name, besides those registered and those the file names.
+        options: of `Workflow`: ``store``, ``hooks``, ``limits``, ...
+
+    Raises:
+        WorkflowFileInvalid: with ``file:line:col`` for everything that is wrong, an agent that nobody registered included.
+    """
+    for name, agent in (agents or {}).items():
+        register_agent(name, agent)
+    loaded = read_workflow(path, agents=registered_agents())
+    if loaded.warnings:
+        raise WorkflowFileInvalid(loaded.warnings)
+
+    def make(id: str, **about: Any) -> Definition:
+        return Workflow(id, **about, **options)
+
+    notebook_step = _notebook_steps[0]() if _notebook_steps else None
+    made = compile_workflow(loaded, make, notebook_step=notebook_step)
+    assert isinstance(made, Workflow)
+    made.source = str(Path(path).resolve())
+    return made
