@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from wfkernel.engine.agents import register_agent
     from wfkernel.engine.context import progress, suspend, track, write
     from wfkernel.engine.durable import workflow
     from wfkernel.engine.failures import PermanentError, Tripwire
+    from wfkernel.engine.files import load_workflow
     from wfkernel.engine.hooks import Cancel, Continue, Hooks, Modify, Replace, Retry, Skip
     from wfkernel.engine.limits import Limits
     from wfkernel.engine.restarts import RestartPolicy, WorkerDied
@@ -44,7 +46,8 @@ if TYPE_CHECKING:
         ValueUnreadable,
         WorkflowError,
     )
-    from wfkernel.plan.builder import clone_step
+    from wfkernel.plan.builder import clone_step, placed
+    from wfkernel.plan.load import WorkflowFileInvalid
     from wfkernel.plan.step import step
     from wfkernel.store.recall import remember, search
     from wfkernel.store.store import Store, open_store
@@ -53,9 +56,11 @@ __version__ = "0.1.0"
 
 # Public names by the module they live in, imported on first use: `import wfkernel` must cost next to nothing.
 _MODULES = {
+    "engine.agents": ["register_agent"],
     "engine.context": ["progress", "suspend", "track", "write"],
     "engine.durable": ["workflow"],
     "engine.failures": ["PermanentError", "Tripwire"],
+    "engine.files": ["load_workflow"],
     "engine.hooks": ["Cancel", "Continue", "Hooks", "Modify", "Replace", "Retry", "Skip"],
     "engine.limits": ["Limits"],
     "engine.restarts": ["RestartPolicy", "WorkerDied"],
@@ -85,7 +90,8 @@ _MODULES = {
         "ValueUnreadable",
         "WorkflowError",
     ],
-    "plan.builder": ["clone_step"],
+    "plan.builder": ["clone_step", "placed"],
+    "plan.load": ["WorkflowFileInvalid"],
     "plan.step": ["step"],
     "store.recall": ["remember", "search"],
     "store.store": ["Store", "open_store"],
@@ -131,12 +137,16 @@ __all__ = [
     "WorkerDied",
     "Workflow",
     "WorkflowError",
+    "WorkflowFileInvalid",
     "__version__",
     "cancel_signal",
     "clone_step",
     "fold",
+    "load_workflow",
     "open_store",
+    "placed",
     "progress",
+    "register_agent",
     "register_worker",
     "remember",
     "search",

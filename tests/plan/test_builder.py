@@ -68,7 +68,10 @@ def test_a_cloned_step_keeps_its_options() -> None:
         (lambda w: w.then(3), "a step is a function or a workflow"),
         (lambda w: w.then(Definition("inner").then(a)), "Uncommitted"),
         (lambda w: w.add(a, needs="zz").commit(), "step 'a' needs 'zz', which is not in the graph"),
-        (lambda w: w.add(a, needs="b").add(b, needs="a").commit(), "the steps need each other in a circle: a -> b -> a"),
+        (
+            lambda w: w.add(a, needs="b").add(b, needs="a").commit(),
+            "the steps need each other in a circle: a -> b -> a",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_line(build: Any, told: str) -> None:

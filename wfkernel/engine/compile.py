@@ -18,9 +18,9 @@ from wfkernel.plan import document as doc
 from wfkernel.plan import expression, nodes
 from wfkernel.plan.builder import Definition, placed
 from wfkernel.plan.check import is_graph
+from wfkernel.plan.declared import inputs_type
 from wfkernel.plan.duration import seconds
 from wfkernel.plan.expression import Condition, Filled, Reshape
-from wfkernel.plan.declared import inputs_type
 from wfkernel.plan.load import Loaded, WorkflowFileInvalid
 from wfkernel.plan.reference import did_you_mean, find, parse_address
 from wfkernel.plan.retry import RetryPolicy

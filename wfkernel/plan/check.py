@@ -435,9 +435,17 @@ class Checker:
 def _wrong(source: str, visible: Visible, only_result: bool) -> Iterator[str]:
     try:
         found = expression.mentions(source)
+        unknown = expression.unknown_functions(source)
     except DefinitionError as error:
         yield str(error)
         return
+    for name in unknown:
+        yield f"'{name}' is no function of CEL{did_you_mean(name, sorted(expression.FUNCTIONS))}"
+    for root, name in found:  # `steps.some-id` is a subtraction, and everything said of its parts would mislead
+        dashed = [id_ for id_ in sorted(visible.steps) if id_.startswith(f"{name}-")]
+        if root in ("steps", "status") and name and name not in visible.steps and dashed and f"{name}-" in source:
+            yield f"'{source}' subtracts: write {root}['{dashed[0]}'] for a step whose id has a '-'"
+            return
     told = set()
     for root, name in found:
         if (root, name) in told:
@@ -450,11 +458,7 @@ def _wrong(source: str, visible: Visible, only_result: bool) -> Iterator[str]:
             yield f"'{root}' is unknown in '{source}'{did_you_mean(root, known)}"
         elif root in ("steps", "status") and name:
             if name not in visible.steps:
-                dashed = [id_ for id_ in visible.steps if id_.startswith(f"{name}-")]
-                if dashed and name + "-" in source:
-                    yield f"'{source}' subtracts: write {root}['{dashed[0]}'] for a step whose id has a '-'"
-                else:
-                    yield f"'{source}' refers to step '{name}', which is not above it{did_you_mean(name, sorted(visible.steps))}"
+                yield f"'{source}' refers to step '{name}', which is not above it{did_you_mean(name, sorted(visible.steps))}"
         elif root == "inputs" and name and visible.inputs is not None and name not in visible.inputs:
             yield f"'{source}' refers to input '{name}', which the workflow does not have{did_you_mean(name, sorted(visible.inputs))}"
         elif root == "item" and not visible.item:

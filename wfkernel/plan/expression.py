@@ -32,6 +32,7 @@ from typing import Any, Final, NamedTuple
 from wfkernel.errors import DefinitionError, WorkflowError
 
 __all__ = [
+    "FUNCTIONS",
     "ROOTS",
     "Condition",
     "ExpressionFailed",
@@ -42,11 +43,50 @@ __all__ = [
     "mentions",
     "parts",
     "single_expression",
+    "unknown_functions",
 ]
 
 ROOTS: Final = ("inputs", "input", "steps", "status", "state", "item", "iteration", "run", "vars")
 """The names every expression may use; `result` is added for ``outputs:``."""
 
+FUNCTIONS: Final = frozenset(
+    [
+        "size",
+        "contains",
+        "startsWith",
+        "endsWith",
+        "matches",
+        "int",
+        "uint",
+        "double",
+        "string",
+        "bool",
+        "bytes",
+        "type",
+        "timestamp",
+        "duration",
+        "dyn",
+        "has",
+        "all",
+        "exists",
+        "exists_one",
+        "map",
+        "filter",
+        "getFullYear",
+        "getMonth",
+        "getDate",
+        "getDayOfMonth",
+        "getDayOfWeek",
+        "getDayOfYear",
+        "getHours",
+        "getMinutes",
+        "getSeconds",
+        "getMilliseconds",
+        "min",
+        "max",
+    ]
+)
+"""The functions of CEL."""
 _OPEN: Final = "${{"
 _PATH: Final = re.compile(r"""[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*|\[\s*(?:\d+|'[^'\\]*'|"[^"\\]*")\s*\])*""")
 _PATH_PART: Final = re.compile(r"""\.\s*([A-Za-z_]\w*)|\[\s*(\d+)\s*\]|\[\s*['"]([^'"]*)['"]\s*\]""")
@@ -128,6 +168,12 @@ def single_expression(text: Any) -> str | None:
         return None
     found = parts(text.strip())
     return found[0].text if len(found) == 1 and found[0].is_expression else None
+
+
+def unknown_functions(source: str) -> list[str]:
+    """The functions an expression calls that CEL does not have. Raises `DefinitionError` if it is not CEL."""
+    called = set(compiled(source).functions()) - FUNCTIONS  # operators are there too, as `_+_`
+    return sorted(name for name in called if name.isidentifier())
 
 
 def mentions(source: str) -> list[Mention]:

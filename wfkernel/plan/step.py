@@ -106,8 +106,10 @@ class StepSpec:
         return (), {p.name: fields[p.name] for p in parameters if p.name in fields}
 
     def _annotations(self) -> dict[str, Any]:
-        called = getattr(type(self.function), "__call__", None)
-        function = called if inspect.isfunction(called) else self.function  # an object that can be called, or a function
+        called = type(self.function).__call__
+        function = (
+            called if inspect.isfunction(called) else self.function
+        )  # an object that can be called, or a function
         try:
             return typing.get_type_hints(function, include_extras=True)
         except NameError as error:
