@@ -36,16 +36,29 @@ class CellGraphs:
         self._beside: dict[asyncio.Task[Any], BaseException | None] = {}
         """Graph runs that no cell waits for, with what they were stopped by."""
 
-    def by_data_flow(self) -> Workflow:
-        """All steps of the notebook, each starting as soon as the steps it reads from are done."""
+    def by_data_flow(self, only: frozenset[str] | None = None) -> Workflow:
+        """All steps of the notebook, or `only` some, each starting as soon as the steps it reads from are done."""
         steps = self._session.steps()
         if not steps:
             raise DefinitionError("there is no step to run: put `%%step NAME` on a cell's first line")
         needs = Outline(steps=steps).needs()
         graph = Workflow("notebook")
         for step in steps:
-            graph.add(self._function(step), needs=needs[step.name])
+            if only is None or step.name in only:
+                graph.add(self._function(step), needs=[s for s in needs[step.name] if only is None or s in only])
         return graph.commit()
+
+    def stale(self) -> Workflow | None:
+        """The steps an edit made stale, with what they need and is not finished; None where nothing is stale."""
+        chosen = set(self._session.stale.find())
+        if not chosen:
+            return None
+        steps, states = self._session.steps(), self._session.run.state.steps
+        needs = Outline(steps=steps).needs()
+        for step in reversed(steps):
+            if step.name in chosen:
+                chosen |= {n for n in needs[step.name] if n not in states or states[n].done is None}
+        return self.by_data_flow(frozenset(chosen))
 
     def compose(self, name: str, expression: str) -> Workflow:
         """Make and keep the workflow an expression describes, for example ``then(load).parallel(clean, weather)``.
@@ -79,9 +92,9 @@ class CellGraphs:
             raise DefinitionError(f"there is no workflow '{name}': make it with %%workflow {name}. Known: {known}")
         return self.composed[name]
 
-    def run(self, name: str | None) -> None:
+    def run(self, graph: Workflow) -> None:
         """Run a graph and wait for it. Raises what its first failed step raised, `RunSuspended` or `RunStopped`."""
-        self._finish(self._session.stops.wait_for(self.find(name).create_run().start(None)))
+        self._finish(self._session.stops.wait_for(graph.create_run().start(None)))
 
     async def run_beside(self, name: str | None) -> None:
         """`run`, on the engine's loop while cells come and go; `stop` stops it."""

@@ -65,7 +65,7 @@ class WorkflowMagics(Magics):
                 rows = self._session.store.runs()
                 self._display(render_runs_html(rows), render_runs_text(rows))
             case "run":
-                self._session.graphs.run(arguments.name)
+                self._run(arguments.name, arguments.stale)
             case "resume":
                 self._resume(arguments.data, arguments.step)
             case _:
@@ -92,6 +92,23 @@ class WorkflowMagics(Magics):
 
             show_run_button(self._session, name)
 
+    def _run(self, name: str | None, stale: bool) -> None:
+        graphs = self._session.graphs
+        if name and stale:
+            raise DefinitionError("%workflow run: --stale runs steps of the notebook; leave the workflow's name out")
+        graph = graphs.stale() if stale else graphs.find(name)
+        if graph is None:
+            print("nothing is stale")
+        else:
+            graphs.run(graph)
+
+    def _tell_stale(self) -> None:
+        stale = self._session.stale.find()
+        for path, reason in stale.items():
+            print(f"stale: step '{path}': {reason}")
+        if stale:
+            print("`%workflow run --stale` runs these steps")
+
     def _show(self, run: str | None) -> None:
         session = self._session
         if run is None and not session.has_run and not frontend.notebook_path(self.shell):
@@ -101,10 +118,13 @@ class WorkflowMagics(Magics):
             from wfkernel.notebook.live import show_run
 
             show_run(session)
+            self._tell_stale()
             return
         state = session.run.state if current else session.store.load(session.store.find(run or ""))
         view = view_of(state, now=time.time())
         self._display(render_html(view), render_text(view))
+        if current:
+            self._tell_stale()
 
     def _resume(self, data: str | None, step: str | None) -> None:
         session = self._session

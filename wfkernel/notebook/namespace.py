@@ -19,6 +19,7 @@ __all__ = ["Binding", "Namespace"]
 
 CHEAP_SECONDS: Final = 0.001
 _COLUMNAR: Final = frozenset({"pandas", "numpy", "polars", "pyarrow"})
+_SCALARS: Final = (bool, int, float, str, bytes, type(None))
 _MISSING: Final = object()
 
 
@@ -62,6 +63,16 @@ class Namespace:
                 known.producer = ""  # changed in place: no longer what its step bound
             known.digest, known.stale = digest, False
         return known
+
+    def peek(self, name: str) -> str | None:
+        """The digest of what a name is bound to, if it is known or costs nothing to find; None otherwise."""
+        if name not in self.values:
+            return None
+        value, known = self.values[name], self._bindings.get(name)
+        if known is not None and known.value is value and not known.stale and not known.cheap:
+            return known.digest
+        same = known is not None and known.value is value
+        return digest_value(value) if (same and known and known.cheap) or isinstance(value, _SCALARS) else None
 
     def producer(self, name: str) -> str:
         """The step that bound the object `name` is bound to now, as far as known; "" otherwise."""

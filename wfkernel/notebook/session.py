@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine import events as ev
@@ -26,6 +26,7 @@ from wfkernel.notebook.dispatch import DispatchedCell
 from wfkernel.notebook.namespace import Namespace
 from wfkernel.notebook.prose import cell_doc, keep_prose
 from wfkernel.notebook.runs import RUN_VARIABLE, NotebookRuns
+from wfkernel.notebook.stalemarks import StaleMarks
 from wfkernel.notebook.stepline import Refresher, StepLine
 from wfkernel.notebook.stops import Stops
 from wfkernel.notebook.transform import call, is_valid, wrap
@@ -53,6 +54,8 @@ class KnownCell:
     cell_id: str | None
     run: StepRun | None = None
     doc: str = ""
+    seen: float = field(default_factory=time.time)
+    """When the cell was executed: a file saved later may hold a newer definition."""
 
 
 class Session:
@@ -73,6 +76,7 @@ class Session:
         self.commands = Commands(self)
         self.controlled = False
         """Whether the kernel's control channel hears commands (`wfkernel.notebook.control`)."""
+        self.stale = StaleMarks(self)
         self._numbers = itertools.count(1)
         self._outline: tuple[float, Outline] | None = None
         self._info: Any = None
@@ -127,11 +131,19 @@ class Session:
         ).start()
 
     def steps(self) -> list[CellStep]:
-        """The steps known, in the notebook's order; what was executed counts more than what the file says."""
+        """The steps known, in the notebook's order; of the cell executed and the file saved, the later one counts."""
         known = self.outline()
-        listed = [self.cells[s.name].step if s.name in self.cells else s for s in known.steps] if known else []
+        listed = [self._newest(step) for step in known.steps] if known else []
         names = {step.name for step in listed}
         return listed + [cell.step for name, cell in self.cells.items() if name not in names]
+
+    def _newest(self, saved: CellStep) -> CellStep:
+        cell = self.cells.get(saved.name)
+        if cell is None:
+            return saved
+        edited = self._outline is not None and self._outline[0] > cell.seen and saved.code != cell.step.code
+        # A headless run executes the notebook as it was when the run began.
+        return saved if edited and RUN_VARIABLE not in os.environ else cell.step
 
     def pre_run_cell(self, info: Any) -> None:
         """IPython hook: remember the cell that is about to run, and give a plain cell what steps could not save."""
@@ -157,6 +169,7 @@ class Session:
             except (SyntaxError, DefinitionError):
                 return
             self.namespace.touched(names.stores | names.mutates)
+        self.stale.refresh()
 
     # -- a step cell -------------------------------------------------------------------------------------------------
 
@@ -207,6 +220,7 @@ class Session:
         """What to execute for a registered step: its restore, or its body."""
         inputs, values = self._resolve(step)
         line = StepLine(self, step.name)
+        self.stale.follow(step.name, line)
         if values is not None:
             return self._instead(CellRestore(self, step, values, line, begun), "restore")
         run = self._begin(step, inputs)
@@ -220,7 +234,10 @@ class Session:
     async def run_in_graph(self, step: CellStep) -> None:
         """Do what the step's cell would do, with its body executed by a worker. For the engine's loop."""
         begun = time.perf_counter()
-        self.cells.setdefault(step.name, KnownCell(step, f"<step {step.name}>", None))
+        known = self.cells.get(step.name)
+        if known is None or known.step.code != step.code:  # it stands in the file and was not executed as a cell
+            cell_id = known.cell_id if known else None
+            self.cells[step.name] = KnownCell(step, f"<step {step.name}>", cell_id)
         inputs, values = self._resolve(step)
         line = StepLine(self, step.name)
         if values is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.notebook.frontend import is_live, parent_header, publish
@@ -34,6 +35,7 @@ class StepLine:
         self._display_id = f"wfkernel-{uuid.uuid4().hex}"
         self._shown = False
         self._begun = time.monotonic()
+        self._stale = ""
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -45,6 +47,12 @@ class StepLine:
         self._session.refresher.remove(self)
         self._send()
 
+    def mark(self, stale: str) -> None:
+        """Say why the step is stale, or with "" that it is not."""
+        self._stale = stale
+        if self._live and self._shown:
+            self._send()
+
     def refresh(self) -> None:
         """Show the present state, unless the step is so short that its end will come first."""
         if time.monotonic() - self._begun >= FIRST_SECONDS:
@@ -55,8 +63,13 @@ class StepLine:
         view = view_of(run.state, now=time.time(), step=self._path)
         metadata = {"wfkernel": {"step": self._path, "status": run.state.step(self._path).status,
                                  "restored": run.state.step(self._path).restored}}  # fmt: skip
+        text, html = render_text(view, step=self._path), render_html(view, step=self._path)
+        if self._stale:
+            metadata["wfkernel"]["stale"] = self._stale
+            text += f"\nstale: {self._stale}"
+            html += f"<p><strong>stale</strong>: {escape(self._stale)}</p>"
         content: dict[str, Any] = {
-            "data": {"text/plain": render_text(view, step=self._path), "text/html": render_html(view, step=self._path)},
+            "data": {"text/plain": text, "text/html": html},
             "metadata": metadata,
             "transient": {"display_id": self._display_id} if self._live else {},
         }

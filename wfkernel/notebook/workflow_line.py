@@ -10,7 +10,7 @@ from wfkernel.plan.oneline import OneLineParser
 
 __all__ = ["workflow_help", "workflow_parser"]
 
-SHOW: Final = "show the current run"
+SHOW: Final = "show the current run, and what an edit made stale"
 
 
 @functools.cache
@@ -28,6 +28,7 @@ def workflow_parser() -> OneLineParser:
     action("list", "list the runs in the store")
     run = action("run", "run steps, independent ones at the same time")
     run.add_argument("name", nargs="?", metavar="WORKFLOW", help="made by %%%%workflow; without it all steps")
+    run.add_argument("--stale", action="store_true", help="only the steps an edit made stale")
     resume = action("resume", "answer the suspended step and run it; without --data show the form")
     resume.add_argument("--data", metavar="JSON", help="the answer")
     resume.add_argument("--step", metavar="SUSPENDED", help="which step, where several are suspended")
