@@ -109,4 +109,10 @@ def to_json(document: Any) -> str:
 
 def encode_events(events: list[Event]) -> bytes:
     """Events as one JSON array of arrays (UTF-8), each in the order of `Event`'s fields."""
-    return _ENCODER.encode(events).encode("utf-8", "replace")
+    from pydantic_core import PydanticSerializationError
+    from pydantic_core import to_json as encode  # a quarter of the time of the standard library's
+
+    try:
+        return encode(events, inf_nan_mode="constants")
+    except PydanticSerializationError:  # a lone surrogate, or nothing that JSON has
+        return _ENCODER.encode(events).encode("utf-8", "replace")

@@ -9,7 +9,7 @@ from typing import Any
 from wfkernel.engine import events as ev
 from wfkernel.engine.options import Program
 from wfkernel.engine.state import RunState, StepState
-from wfkernel.engine.values import RECORD, Codec, reveal_fields
+from wfkernel.engine.values import Codec, reveal_fields, stored_value
 
 __all__ = ["Change", "Given", "encoded", "state_after", "travel_events"]
 
@@ -64,4 +64,4 @@ def encoded(values: Mapping[str, Any], codec: Codec | None) -> dict[str, Any]:
     """The values as events carry them."""
     if codec is None:
         return dict(values)
-    return {key: {RECORD: codec.encode(value, durable=True)} for key, value in values.items()}
+    return {key: stored_value(value, codec, durable=True) for key, value in values.items()}

@@ -7,14 +7,19 @@ stored events holds the records, and `reveal` opens one when somebody needs it.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final, Protocol, runtime_checkable
 
 from wfkernel.engine import events as ev
 from wfkernel.errors import ValueNotTrusted, ValueUnreadable
 
-__all__ = ["RECORD", "Codec", "reveal", "reveal_fields", "revealed_payload", "shown_value", "stored_payload"]
+__all__ = ["RECORD", "Codec", "reveal", "reveal_fields", "revealed_payload", "shown_value", "stored_payload", "stored_value"]
 
 RECORD: Final = "$wfkernel.value"
+_SHORT: Final = 1_000
+_LARGE: Final = 1 << 53
+"""Beyond it not every reader of JSON tells neighbouring integers apart."""
+_SHOWN: Final = ("type", "codec", "digest", "size", "why")
 
 _VALUE_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     ev.RUN_START: ("input", "function"),
@@ -46,22 +51,35 @@ class Codec(Protocol):
     def decode(self, record: dict[str, Any]) -> Any: ...
 
 
+def stored_value(value: Any, codec: Codec, durable: bool) -> Any:
+    """The value as an event holds it: None, numbers, booleans and short texts as they are, everything else a record."""
+    kind = type(value)
+    if (
+        value is None
+        or kind is bool
+        or (kind is int and -_LARGE < value < _LARGE)
+        or (kind is str and len(value) <= _SHORT and value.isascii())
+        or (kind is float and math.isfinite(value))
+    ):
+        return value
+    return {RECORD: codec.encode(value, durable=durable)}
+
+
 def stored_payload(type_: str, payload: dict[str, Any], codec: Codec, durable: bool) -> dict[str, Any]:
-    """`payload` as it is stored: every value in it a record."""
+    """`payload` as it is stored: every value in it JSON, see `stored_value`."""
     stored = payload
     for name in _VALUE_FIELDS.get(type_, ()):
         if name in payload:
             stored = dict(stored) if stored is payload else stored
-            record = codec.encode(payload[name], durable=durable)
-            if (
-                type_ == ev.STEP_RESULT and payload["status"] == "success"
-            ):  # where stored values of steps are looked for: see the view `step_values`
-                stored["outputs"] = [{**record, "name": name}]
-            stored[name] = {RECORD: record}
+            stored[name] = kept = stored_value(payload[name], codec, durable)
+            if kept.__class__ is dict and type_ == ev.STEP_RESULT and payload["status"] == "success":
+                # Where stored values of steps are looked for: see the view `step_values`.
+                shown = {field: kept[RECORD][field] for field in _SHOWN if field in kept[RECORD]}
+                stored["outputs"] = [{"name": name, **shown}]
     for name in _FIELDS_OF_VALUES.get(type_, ()):
         if payload.get(name):
             stored = dict(stored) if stored is payload else stored
-            stored[name] = {key: {RECORD: codec.encode(value, durable=durable)} for key, value in payload[name].items()}
+            stored[name] = {key: stored_value(value, codec, durable) for key, value in payload[name].items()}
     for name in _JSON_FIELDS.get(type_, ()):
         if name in payload:
             stored = dict(stored) if stored is payload else stored

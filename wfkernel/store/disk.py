@@ -10,9 +10,11 @@ __all__ = ["sync_file", "sync_folder", "write_all"]
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
     """`os.write` until nothing is left: a single call may write less than it was given."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
+    written = os.write(fd, data)
+    if written < len(data):
+        view = memoryview(data)[written:]
+        while view:
+            view = view[os.write(fd, view) :]
 
 
 def sync_file(path: Path) -> None:

@@ -28,6 +28,7 @@ __all__ = ["SUFFIX", "Journal", "TornTail", "join_frames", "owner_of", "read_fra
 
 SUFFIX: Final = ".wfj"
 ROTATE_BYTES: Final = 16 * 1024 * 1024
+READ_BYTES: Final = 1 << 18
 _HEADER: Final = struct.Struct("<II")
 _sync = getattr(os, "fdatasync", os.fsync)
 
@@ -127,21 +128,19 @@ class Journal:
 
 def read_frames(file: Path, offset: int) -> Iterator[tuple[int, bytes]]:
     """Yield (offset after the frame, its body) from `offset` on; raises `TornTail` if the rest is not intact."""
-    with file.open("rb") as handle:
+    with file.open("rb", buffering=READ_BYTES) as handle:
         handle.seek(offset)
-        while True:
-            header = handle.read(_HEADER.size)
-            if not header:
-                return
-            if len(header) < _HEADER.size:
+        read, size = handle.read, _HEADER.size
+        while header := read(size):
+            if len(header) < size:
                 raise TornTail(offset, complete=False)
             length, checksum = _HEADER.unpack(header)
-            body = handle.read(length)
+            body = read(length)
             if len(body) < length:
                 raise TornTail(offset, complete=False)
             if zlib.crc32(body) != checksum:
                 raise TornTail(offset, complete=True)
-            offset += _HEADER.size + length
+            offset += size + length
             yield offset, body
 
 
