@@ -25,7 +25,9 @@ class RunStore(Protocol):
     @property
     def owner(self) -> str: ...
     def append(self, events: list[Event], *, durable: bool = True) -> None: ...
-    def claim(self, run_id: str, decide: Decide, *, new: bool = False) -> RunState: ...
+    def sync(self) -> None: ...
+    def claim(self, run_id: str, decide: Decide, *, new: bool = False, known: RunState | None = None) -> RunState: ...
+    def is_current(self, state: RunState) -> bool: ...
     def load(self, run_id: str) -> RunState: ...
     def exists(self, run_id: str) -> bool: ...
     def is_alive(self, owner: str) -> bool: ...
@@ -49,7 +51,7 @@ class MemoryStore:
             self._open.pop(state.run_id, None)
             (self._ended if ended else self._open)[state.run_id] = state
 
-    def claim(self, run_id: str, decide: Decide, *, new: bool = False) -> RunState:
+    def claim(self, run_id: str, decide: Decide, *, new: bool = False, known: RunState | None = None) -> RunState:
         """Change a run; `decide` gives the (type, path, payload) of the events to add, or raises."""
         import time
 
@@ -71,6 +73,13 @@ class MemoryStore:
 
     def append(self, events: list[Event], *, durable: bool = True) -> None:
         """Nothing: the events are in the state already."""
+
+    def sync(self) -> None:
+        """Nothing is ever on disk."""
+
+    def is_current(self, state: RunState) -> bool:
+        """Never: reading a run costs nothing here."""
+        return False
 
     def is_alive(self, owner: str) -> bool:
         return False

@@ -474,7 +474,7 @@ class Run:
 
     def _refresh(self) -> None:
         """Read the run again: another process may have changed it."""
-        if self._core is None and self._store.exists(self.run_id):
+        if self._core is None and not self._store.is_current(self.state) and self._store.exists(self.run_id):
             self._recorder.state = self._store.load(self.run_id)
 
     def _claim(self, decide: Callable[[RunState], list[Change]], *, new: bool = False) -> None:
@@ -484,7 +484,7 @@ class Run:
             added[:] = decide(state)
             return added
 
-        state = self._store.claim(self.run_id, noted, new=new)
+        state = self._store.claim(self.run_id, noted, new=new, known=self.state)
         now, first = self.options.clock.now(), state.seq - len(added) + 1
         events = [Event(self.run_id, first + n, now, t, path, 0, body) for n, (t, path, body) in enumerate(added)]
         self._recorder.adopt(state, events)

@@ -13,7 +13,16 @@ from typing import Any, Final, Protocol, runtime_checkable
 from wfkernel.engine import events as ev
 from wfkernel.errors import ValueNotTrusted, ValueUnreadable
 
-__all__ = ["RECORD", "Codec", "reveal", "reveal_fields", "revealed_payload", "shown_value", "stored_payload", "stored_value"]
+__all__ = [
+    "RECORD",
+    "Codec",
+    "reveal",
+    "reveal_fields",
+    "revealed_payload",
+    "shown_value",
+    "stored_payload",
+    "stored_value",
+]
 
 RECORD: Final = "$wfkernel.value"
 _SHORT: Final = 1_000

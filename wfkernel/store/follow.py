@@ -2,7 +2,7 @@
 
 What a process writes stands in its journal at once, so a follower reads the journals themselves, woken by the file system
 (`watchfiles`), and needs nothing from the process it follows. The database is asked only for what came before, when a
-claim changed a run there (`claimed` is touched then), and when events are missing because a journal was moved and removed.
+claim changed a run there (`wfkernel.store.claims`), and when events are missing because a journal was moved and removed.
 Runs with the durability ``exit`` write nothing before they stop, so there is nothing to follow till then.
 """
 
@@ -16,15 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from wfkernel.engine.events import Event
 from wfkernel.errors import StoreLocked
+from wfkernel.store.claims import CLAIMED
 from wfkernel.store.journal import SUFFIX, TornTail, read_frames
 
 if TYPE_CHECKING:
     from wfkernel.store.store import Store
 
-__all__ = ["CLAIMED", "Follower"]
+__all__ = ["Follower"]
 
-CLAIMED: Final = "claimed"
-"""Beside the owners' locks: touched after every claim."""
 GATHER_MS: Final = 20
 """Events that come within this time are handed on together."""
 IDLE_MS: Final = 500

@@ -99,6 +99,10 @@ class Journal:
         if full:
             self._rotate()
 
+    def sync(self) -> None:
+        """Everything written so far is on disk when this returns."""
+        self._sync_up_to(self._written)
+
     def _sync_up_to(self, position: int) -> None:
         with self._sync_lock:
             if self._synced < position:  # else another thread's fdatasync took these bytes along

@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine.commands import Command, Handler, Reply
 from wfkernel.engine.events import Event
+from wfkernel.engine.memory import Decide
 from wfkernel.engine.state import RunState
 from wfkernel.errors import RunNotFound, StoreError
 from wfkernel.store.blobs import BlobDir
 from wfkernel.store.checkpoints import Checkpoint, Checkpoints, load_state
+from wfkernel.store.claims import Claims
 from wfkernel.store.codecs import decode_value, encode_value
 from wfkernel.store.context import Context
 from wfkernel.store.database import Database
-from wfkernel.store.follow import CLAIMED, Follower
+from wfkernel.store.follow import Follower
 from wfkernel.store.journal import Journal
 from wfkernel.store.locate import find_store_path
 from wfkernel.store.owner import Owner, is_alive
@@ -59,6 +61,7 @@ class Store:
         self.context = Context(self.database)
         """The texts that can be searched."""
         self.checkpoints = Checkpoints(self.database)
+        self.claims = Claims(self.owners)
         self._lock = threading.Lock()
         self._owner: Owner | None = None
         self._journal: Journal | None = None
@@ -92,8 +95,20 @@ class Store:
         try:
             self._writer()[1].append(events, durable=durable)
         except OSError as error:
-            raise StoreError(f"cannot write to the store {self.path}: {error.strerror or error}") from error
+            raise self._unwritable(error) from error
+        for event in events:
+            self.claims.wrote(event.run_id, event.seq)
         self.database.notify()
+
+    def sync(self) -> None:
+        """Everything this process appended so far is on disk when this returns."""
+        try:
+            self._writer()[1].sync()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(f"cannot write to the store {self.path}: {error.strerror or error}")
 
     def encode(self, value: Any, *, durable: bool) -> dict[str, Any]:
         """A value as a JSON-safe record; what is large lies in a file beside the database."""
@@ -109,32 +124,38 @@ class Store:
             return True
         return is_alive(self.owners, owner)
 
-    def claim(
-        self, run_id: str, decide: Callable[[RunState], list[tuple[str, str, dict[str, Any]]]], *, new: bool = False
-    ) -> RunState:
+    def claim(self, run_id: str, decide: Decide, *, new: bool = False, known: RunState | None = None) -> RunState:
         """Take a run over, or change it, as one atomic act between all processes.
 
         `decide` gets the run's present state and returns the (type, path, payload) of the events to add, or raises to
-        leave everything as it is; with `new` there need not be such a run yet. Returns the state after them.
+        leave everything as it is; with `new` there need not be such a run yet. `known` is the caller's fold of the run,
+        which saves reading it if it is current. Returns the state after the events.
         """
         owner = self.owner
-        with self.database.open() as connection:
-            state = load_state(connection, run_id)
-            if state is None and not new:
-                raise RunNotFound(f"there is no run '{run_id}' in {self.path}. `wf ls` lists the runs.")
-            state = state or RunState(run_id)
-            now = time.time()
-            added = [
-                Event(run_id, state.seq + n, now, type_, path, 0, {**payload, "owner": owner} if not path else payload)
-                for n, (type_, path, payload) in enumerate(decide(state), 1)
-            ]
-            if added:
-                with transaction(connection):
-                    insert_events(connection, added)
+        with self.claims.exclusive():
+            if known is not None and self.is_current(known):
+                state, added = known, _decided(known, decide, owner)
+                if added:
+                    self.append(added)
+            else:
+                with self.database.open() as connection:
+                    stored = load_state(connection, run_id)
+                    if stored is None and not new:
+                        raise RunNotFound(f"there is no run '{run_id}' in {self.path}. `wf ls` lists the runs.")
+                    state = stored or RunState(run_id)
+                    added = _decided(state, decide, owner)
+                    if added:
+                        with transaction(connection):
+                            insert_events(connection, added)
             for event in added:
                 state.apply(event)
-            (self.owners / CLAIMED).touch()
+            self.claims.note(owner, run_id)
+            self.claims.wrote(run_id, state.seq)
         return state
+
+    def is_current(self, state: RunState) -> bool:
+        """Whether `state`, folded by this process as it wrote the run, is still the run's: nobody changed it since."""
+        return self.claims.is_current(state.run_id, state.seq)
 
     # -- runs that other processes execute --------------------------------------------------------------------------
 
@@ -277,6 +298,14 @@ class Store:
                 self._owner.release()  # before the journal is folded for good: the file of an owner that left is removed
             self._owner = self._journal = None
         self.database.close()
+
+
+def _decided(state: RunState, decide: Decide, owner: str) -> list[Event]:
+    now = time.time()
+    return [
+        Event(state.run_id, state.seq + n, now, type_, path, 0, {**payload, "owner": owner} if not path else payload)
+        for n, (type_, path, payload) in enumerate(decide(state), 1)
+    ]
 
 
 def _close_if_alive(store: weakref.ref[Store]) -> None:

@@ -110,9 +110,9 @@ class CrashingStore:
         """Write events, or die."""
         self._trigger.append(self._store.append, events, durable)
 
-    def claim(self, run_id: str, decide: _Decide, *, new: bool = False) -> RunState:
+    def claim(self, run_id: str, decide: _Decide, **options: Any) -> RunState:
         """Change a run, or die."""
-        return self._trigger.claim(partial(self._store.claim, new=new), run_id, decide)
+        return self._trigger.claim(partial(self._store.claim, **options), run_id, decide)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -152,8 +152,8 @@ def run_crashing(arguments: Sequence[str]) -> None:
     def crashing_append(self: Store, events: list[Event], *, durable: bool = True) -> None:
         trigger.append(partial(append, self), events, durable)
 
-    def crashing_claim(self: Store, run_id: str, decide: _Decide, *, new: bool = False) -> RunState:
-        return trigger.claim(partial(claim, self, new=new), run_id, decide)
+    def crashing_claim(self: Store, run_id: str, decide: _Decide, **options: Any) -> RunState:
+        return trigger.claim(partial(claim, self, **options), run_id, decide)
 
     Store.append = crashing_append  # type: ignore[method-assign]
     Store.claim = crashing_claim  # type: ignore[method-assign]

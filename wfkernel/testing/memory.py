@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from wfkernel.engine.events import Event
+from wfkernel.engine.memory import Decide
 from wfkernel.engine.state import RunState, fold
 from wfkernel.errors import RunNotFound
 
@@ -51,9 +51,17 @@ class MemoryLog:
                 if durable:
                     self._durable[event.run_id] = event.seq
 
-    def claim(
-        self, run_id: str, decide: Callable[[RunState], list[tuple[str, str, dict[str, Any]]]], *, new: bool = False
-    ) -> RunState:
+    def sync(self) -> None:
+        """All events written so far are durable."""
+        with self._lock:
+            self._durable.update({run_id: len(run) for run_id, run in self._runs.items()})
+
+    def is_current(self, state: RunState) -> bool:
+        """Whether `state` is the fold of all the run's events."""
+        with self._lock:
+            return state.seq == len(self._runs.get(state.run_id, ())) > 0
+
+    def claim(self, run_id: str, decide: Decide, *, new: bool = False, known: RunState | None = None) -> RunState:
         """Change a run, atomically between all processes; `decide` gives the events to add, or raises."""
         with self._lock:
             state = RunState(run_id) if new and not self.exists(run_id) else self.load(run_id)

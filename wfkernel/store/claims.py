@@ -1,0 +1,101 @@
+"""Who changed a run last: so that a process goes on with its own runs without asking the database.
+
+Whatever changes a run other than its writer's next event (a claim, a restore, a removal) is done while holding one lock
+between all processes, and is noted in the file ``owners/claimed`` before the lock is let go. A process that wrote a run's
+last event and finds the run not noted by anybody else since, while it holds that lock, knows the run's state already:
+reading it again would give the same. The notes only say "ask again"; what happened is in the events.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+__all__ = ["CLAIMED", "Claims"]
+
+CLAIMED: Final = "claimed"
+EVERY_RUN: Final = "*"
+LONGEST: Final = 1 << 20
+"""Bytes the file of notes grows to before it is begun anew."""
+
+
+class Claims:
+    """The lock and the notes of one store, as one process sees them. Safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._file = folder, folder / CLAIMED
+        self._lock = threading.RLock()
+        self._between: FileLock | None = None
+        self._pid = 0
+        self._read = (0, 0)
+        """The file of notes (its inode) and how far it was read."""
+        self._last: dict[str, int] = {}
+        """run -> the number of its last event, if this process wrote it and nobody changed the run since."""
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Within the block no other process changes a run from outside."""
+        with self._lock:
+            if (
+                self._between is None or self._pid != os.getpid()
+            ):  # first use, or forked: what the parent wrote is its own
+                from filelock import FileLock
+
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._between = FileLock(self._folder / f"{CLAIMED}.lock", thread_local=False)
+                self._pid, self._last = os.getpid(), {}
+                self._read = self._size()
+            with self._between:
+                yield
+
+    def wrote(self, run_id: str, seq: int) -> None:
+        """This process, which has the run, wrote its event `seq`."""
+        self._last[run_id] = seq
+
+    def is_current(self, run_id: str, seq: int) -> bool:
+        """Whether event `seq` is the run's last. True is certain as long as the block of `exclusive` lasts."""
+        if self._last.get(run_id) != seq or self._pid != os.getpid():
+            return False
+        with self._lock:
+            self._read_notes()
+        return self._last.get(run_id) == seq
+
+    def note(self, owner: str, run_id: str = EVERY_RUN) -> None:
+        """Tell the others that `owner` changed the run (or any). Within `exclusive`, once the change is made."""
+        self._read_notes()
+        if self._size()[1] > LONGEST:
+            self._file.unlink()
+        with self._file.open("a") as notes:
+            notes.write(f"{owner} {run_id}\n")
+        self._read = self._size()
+
+    def _size(self) -> tuple[int, int]:
+        try:
+            found = self._file.stat()
+        except FileNotFoundError:
+            return 0, 0
+        return found.st_ino, found.st_size
+
+    def _read_notes(self) -> None:
+        """Forget what others have changed."""
+        file, size = self._size()
+        if (file, size) == self._read:
+            return
+        if file != self._read[0] and self._read[1]:  # begun anew since
+            self._last.clear()
+        else:
+            with self._file.open() as notes:
+                notes.seek(self._read[1])
+                for line in notes:
+                    run_id = line.rstrip("\n").partition(" ")[2]
+                    if run_id == EVERY_RUN:
+                        self._last.clear()
+                    self._last.pop(run_id, None)
+        self._read = (file, size)
