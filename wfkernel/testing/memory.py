@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
 from wfkernel.engine.events import Event
 from wfkernel.engine.memory import Decide
