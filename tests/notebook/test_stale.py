@@ -117,3 +117,19 @@ def test_what_is_not_finished_or_reads_what_it_read_is_not_stale():
     assert changed is not None
     assert list(stale_steps([changed, clean], done, lambda _: None)) == ["load", "clean"]
     assert list(stale_steps([parse_cell("%%step load\ndata = 1  # a comment"), clean], done, lambda _: None)) == []
+
+
+def test_diff_tells_values_code_and_parameters_apart(finished, tmp_path):
+    first = finished.value("__import__('wfkernel').open_store().find('latest')").strip("'")
+    finished.run("%workflow new")
+    cells = [*CELLS[:2], CLEAN.replace("sorted(data)", "sorted(data, reverse=True)"), OTHER, REPORT]
+    for index in (1, 2, 3, 4):
+        assert finished.run(cells[index], cell_id=f"cell-{index}").status == "ok"
+    lines = {line.split()[0]: line for line in finished.run(f"%workflow diff {first} latest").text.splitlines() if line}
+    assert "rows: [1, 2, 3] → [3, 2, 1]" in lines["clean"]
+    assert "changed" in lines["clean"]
+    assert "report: [1, 2] → [3, 2]" in lines["report"]
+    assert "changed" not in lines["report"]
+    assert lines["other"].rstrip().endswith(" s")
+    assert "there is no run 'nope'" in finished.run(f"%workflow diff nope {first}").text
+    assert "RUN2 is missing" in finished.run("%workflow diff latest").text

@@ -13,11 +13,13 @@ from IPython.display import display
 
 from wfkernel.errors import DefinitionError, RunNotFound
 from wfkernel.notebook import frontend
+from wfkernel.notebook.rundiff import render_comparison_html, render_comparison_text
 from wfkernel.notebook.runlist import render_runs_html, render_runs_text
 from wfkernel.notebook.view import render_html, render_text, view_of
 from wfkernel.notebook.workflow_line import workflow_help, workflow_parser
 from wfkernel.plan.cell import step_parser, to_python
 from wfkernel.plan.diagram import MIME_TYPE, mermaid
+from wfkernel.store.compare import compare_runs
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -66,6 +68,8 @@ class WorkflowMagics(Magics):
                 self._display(render_runs_html(rows), render_runs_text(rows))
             case "run":
                 self._run(arguments.name, arguments.stale)
+            case "diff":
+                self._diff(arguments.before, arguments.after)
             case "resume":
                 self._resume(arguments.data, arguments.step)
             case _:
@@ -101,6 +105,11 @@ class WorkflowMagics(Magics):
             print("nothing is stale")
         else:
             graphs.run(graph)
+
+    def _diff(self, before: str, after: str) -> None:
+        store = self._session.store
+        compared = compare_runs(store.load(store.find(before)), store.load(store.find(after)))
+        self._display(render_comparison_html(compared), render_comparison_text(compared))
 
     def _tell_stale(self) -> None:
         stale = self._session.stale.find()
