@@ -80,11 +80,11 @@ async def nothing(x: Any) -> Any:
 
 def here(store: Store, *names: str) -> Run:
     """The same run, as this process gets it."""
-    from wfkernel.plan.step import step
+    from wfkernel.plan.builder import clone_step
 
     flow = Workflow("w", store=store)
     for name in names:
-        flow = flow.then(step(nothing, id=name))  # type: ignore[call-overload]
+        flow = flow.then(clone_step(nothing, id=name))
     return flow.commit().create_run("r")
 
 

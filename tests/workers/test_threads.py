@@ -12,9 +12,9 @@ from concurrent.futures import CancelledError
 import pytest
 
 from tests.workers.conftest import run
+from wfkernel.engine.daemons import DaemonThreads
 from wfkernel.engine.signal import CancelSignal, cancel_signal
 from wfkernel.engine.worker import StepStopped
-from wfkernel.workers.daemons import DaemonThreads
 from wfkernel.workers.threads import ThreadWorker
 
 place = contextvars.ContextVar("place", default="nowhere")

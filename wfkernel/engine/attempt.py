@@ -85,10 +85,12 @@ async def execute(
     core.check()
     if core.hold.is_set():
         raise Paused
+    for meter in core.meters:
+        meter.check()
     if core.per_step:
-        if core.permits <= 0:
+        if core.counts.permits <= 0:
             raise Paused
-        core.permits -= 1
+        core.counts.permits -= 1
     if spec.compensate is not None:
         core.functions[path] = spec
     if core.slots is None:
@@ -112,7 +114,7 @@ async def _attempts(
     worker = spec.worker or ("inline" if spec.is_async or spec.is_generator else core.worker)
     policy = spec.retry or frame.plan.retry
     attempt = failures = asked_by_hooks = 0
-    core.executing += 1
+    core.counts.executing += 1
     try:
         while True:
             attempt += 1
@@ -200,7 +202,7 @@ async def _attempts(
                 await core.fire("checkpoint", path, outcome, attempt, iteration, scope)
             return outcome
     finally:
-        core.executing -= 1
+        core.counts.executing -= 1
 
 
 def _succeed(core: Core, step: StepRun, outcome: Any, began: float, scope: StateScope) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Mapping
+from contextlib import AbstractAsyncContextManager
+from copy import copy
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine import events as ev
@@ -12,6 +14,7 @@ from wfkernel.engine.clock import Clock
 from wfkernel.engine.failures import Canceled, Paused
 from wfkernel.engine.hooks import Cancel, Hooks, Moment, Verdict
 from wfkernel.engine.limits import Limits
+from wfkernel.engine.meter import Meter
 from wfkernel.engine.recorder import Recorder
 from wfkernel.engine.scope import ConflictRule
 from wfkernel.engine.script import describe_error
@@ -28,6 +31,37 @@ if TYPE_CHECKING:
     from wfkernel.engine.sessions import Session
 
 __all__ = ["Core", "Frame", "MapScope"]
+
+
+Slots = AbstractAsyncContextManager[None]
+
+
+class _Both:
+    """A place in a nested workflow and one in the run around it, taken in this order by all."""
+
+    def __init__(self, inner: Slots, outer: Slots) -> None:
+        self._inner, self._outer = inner, outer
+
+    async def __aenter__(self) -> None:
+        await self._inner.__aenter__()
+        try:
+            await self._outer.__aenter__()
+        except BaseException as error:
+            await self._inner.__aexit__(type(error), error, error.__traceback__)
+            raise
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._outer.__aexit__(*error)
+        await self._inner.__aexit__(*error)
+
+
+@dataclass(slots=True)
+class Counts:
+    """What changes while the run is executed; shared by the run and the workflows nested in it."""
+
+    executing: int = 0
+    permits: int = 1
+    """With `per_step`: how many more steps may be executed."""
 
 
 class Core:
@@ -55,10 +89,10 @@ class Core:
         self.worker = worker
         self.target = target
         """The step time travel goes to: of a branch it is in, only its arm runs."""
-        self.permits = 1
-        """With `per_step`: how many more steps may be executed."""
-        self.slots = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
-        self.executing = 0
+        self.counts = Counts()
+        self.slots: Slots | None = asyncio.Semaphore(limits.concurrency) if limits.concurrency else None
+        self.meters: tuple[Meter, ...] = ()
+        """What is read before every step, where there are limits to keep."""
         self.sleeping: list[float] = []
         self.hold = CancelSignal()
         """Set when the run is to pause: no further step begins."""
@@ -76,6 +110,26 @@ class Core:
     def state(self) -> RunState:
         return self.recorder.state
 
+    def inside(self, hooks: Hooks | None, limits: Limits, conflict: ConflictRule) -> Core:
+        """The same run as a workflow nested in it executes it: with that one's hooks after ours, and its limits as well."""
+        inner = copy(self)
+        inner.hooks = self.hooks if hooks is None else hooks if self.hooks is None else self.hooks.followed_by(hooks)
+        tighter = [bound for bound in (self.limits.iterations, limits.iterations) if bound is not None]
+        inner.limits = replace(limits, iterations=min(tighter, default=None))
+        inner.conflict = conflict
+        if limits.concurrency:
+            own = asyncio.Semaphore(limits.concurrency)
+            inner.slots = own if self.slots is None else _Both(own, self.slots)
+        return inner
+
+    async def limited(self, work: Awaitable[Any], limits: Limits, began: float, what: str, path: str = "") -> Any:
+        """Await `work` within limits of time, memory and CPU time. Raises `StepFailed` when one is exceeded."""
+        if limits.seconds is None and limits.memory is None and limits.cpu is None:
+            return await work
+        meter = Meter(limits, self.clock, began, what, path)
+        self.meters = (*self.meters, meter)
+        return await meter.over(work)
+
     def check(self) -> None:
         """Raise `Canceled` if the run was told to stop."""
         if self.signal.is_set():
@@ -91,10 +145,17 @@ class Core:
             scope.apply(reveal_fields(changes, self.recorder.codec))
 
     async def fire(
-        self, point: str, path: str, value: Any, attempt: int = 0, iteration: int = 0, scope: StateScope | None = None
+        self,
+        point: str,
+        path: str,
+        value: Any,
+        attempt: int = 0,
+        iteration: int = 0,
+        scope: StateScope | None = None,
+        only: Hooks | None = None,
     ) -> tuple[Verdict | None, Any]:
-        """Call the hooks of a point. `Cancel` has been acted upon when this returns: it raises `Canceled`."""
-        hooks = self.hooks
+        """Call the hooks of a point (or `only` these). `Cancel` has been acted upon when this returns: it raises `Canceled`."""
+        hooks = only or self.hooks
         if hooks is None or not hooks.has(point):
             return None, value
         state = self.state

@@ -28,15 +28,16 @@ from datetime import datetime
 from typing import Any, Literal, get_type_hints, overload
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.attempt import UNKNOWN, execute, known_result
+from wfkernel.engine.attempt import UNKNOWN, error_of, execute, known_result
 from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.core import Core, Frame
-from wfkernel.engine.failures import Halt, StepFailed, Suspended, TimeTravelRefused
+from wfkernel.engine.failures import Canceled, Halt, StepFailed, Suspended, TimeTravelRefused
 from wfkernel.engine.hooks import Hooks
 from wfkernel.engine.interpreter import run_nested
 from wfkernel.engine.limits import Limits
 from wfkernel.engine.loop import run_sync
 from wfkernel.engine.memory import RunStore
+from wfkernel.engine.nested import Nesting
 from wfkernel.engine.options import Callback, Options
 from wfkernel.engine.recorder import Durability
 from wfkernel.engine.result import RunResult
@@ -220,24 +221,34 @@ class DurableContext(ConditionContext):
 
     async def _nested(self, program: Any, path: str, known: bool, value: Any) -> Any:
         if isinstance(program, DurableFunction):
-            function = program
-
-            async def call(given: Any) -> Any:
-                return await function.body(self.core, f"{path}.", given, self._scope, self._policy)
-
             result = known_result(self.core, path, 0, self._scope) if known else UNKNOWN
-            if result is not UNKNOWN:
-                return result
-            emit = self.core.recorder.emit
-            if path not in self.core.state.steps:
-                emit(ev.STEP_START, {"input": value}, path, 1)
-            output = await call(value)
-            emit(ev.STEP_RESULT, {"status": "success", "output": output}, path, 1, durable=True)
-            return output
+            return result if result is not UNKNOWN else await self._inner(program, path, value)
         try:
             return await run_nested(self.core, self._frame, nodes.Nested(program.id, program), path, value, self._scope)
         except StepFailed as failed:
             raise failed.exception if failed.exception is not None else StepError(path, failed.error) from None
+
+    async def _inner(self, function: DurableFunction, path: str, value: Any) -> Any:
+        emit = self.core.recorder.emit
+        first = path not in self.core.state.steps
+        if first:
+            emit(ev.STEP_START, {"input": value}, path, 1)
+        nesting = Nesting(self.core, function, path, self._scope)
+        value = await nesting.begin(value, first=first)
+        try:
+            work = function.body(nesting.core, f"{path}.", value, self._scope, self._policy)
+            output = await nesting.finished(await nesting.over(work))
+        except (Suspended, Canceled) as halt:
+            await nesting.stopped("suspended" if isinstance(halt, Suspended) else "canceled")
+            raise
+        except (Exception, StepFailed) as error:
+            failed = error if isinstance(error, StepFailed) else StepFailed(path, error_of(error), error)
+            output = await nesting.failed(failed)
+            if output is UNKNOWN:
+                emit(ev.STEP_RESULT, {"status": "failed", "error": failed.error}, path, 1, durable=True)
+                raise failed.exception or StepError(path, failed.error) from None
+        emit(ev.STEP_RESULT, {"status": "success", "output": output}, path, 1, durable=True)
+        return output
 
     async def _sleep(self, path: str, known: bool, moment: Callable[[], float]) -> None:
         step = self.core.state.steps.get(path)

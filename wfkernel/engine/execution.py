@@ -11,7 +11,7 @@ from wfkernel.engine import events as ev
 from wfkernel.engine.attempt import error_of
 from wfkernel.engine.compensation import compensate
 from wfkernel.engine.core import Core
-from wfkernel.engine.failures import Bailed, Canceled, Parked, Paused, RunTimeout, StepFailed, Suspended
+from wfkernel.engine.failures import Bailed, Canceled, Parked, Paused, StepFailed, Suspended
 from wfkernel.engine.hooks import Replace
 from wfkernel.engine.options import Callback, Options, Program
 from wfkernel.engine.result import RunInfo, RunResult, make_result, suspended_paths
@@ -19,7 +19,7 @@ from wfkernel.engine.scope import StateScope
 from wfkernel.engine.signal import signalled_by
 from wfkernel.engine.values import reveal_fields
 
-__all__ = ["Execution", "called"]
+__all__ = ["Execution", "called", "tell"]
 
 _log = logging.getLogger("wfkernel")
 
@@ -37,7 +37,7 @@ class Execution:
         exception: BaseException | None = None
         try:
             with signalled_by(core.signal):
-                output = await self._within_time(value, scope)
+                output = await self._within_limits(value, scope)
             core.check()
             return await self.end("success", output, scope)
         except Bailed as bailed:
@@ -73,21 +73,11 @@ class Execution:
             exception = error
             return await self._fail(StepFailed("", error_of(error), exception), scope)
 
-    async def _within_time(self, value: Any, scope: StateScope) -> Any:
+    async def _within_limits(self, value: Any, scope: StateScope) -> Any:
         core = self.core
-        limit = core.limits.seconds
-        if limit is None:
-            return await self.program.execute(core, value, scope)
-        left = limit - (core.clock.now() - (core.state.started_at or core.clock.now()))
-        deadline = asyncio.timeout(max(left, 0))
-        try:
-            async with deadline:
-                return await self.program.execute(core, value, scope)
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            error = RunTimeout(f"run '{core.state.run_id}' took longer than its limit of {limit:g} s.")
-            raise StepFailed("", error_of(error), error) from None
+        began = core.state.started_at or core.clock.now()
+        what = f"run '{core.state.run_id}'"
+        return await core.limited(self.program.execute(core, value, scope), core.limits, began, what)
 
     async def _fail(self, failed: StepFailed, scope: StateScope) -> RunResult:
         core = self.core
@@ -127,19 +117,9 @@ class Execution:
         if core.session is not None:
             core.session.note_run(core.state.run_id, self.program.id, result.status)
         if callbacks and (self.options.on_finish is not None or self.options.on_error is not None):
-            info = self._info(result)
-            await self._tell(self.options.on_finish, info)
-            if result.status in ("failed", "tripwire"):
-                await self._tell(self.options.on_error, info)
+            await tell(self.options, self._info(result))
         core.recorder.hub.close()
         return result
-
-    async def _tell(self, callback: Callback | None, info: RunInfo) -> None:
-        if callback is not None:
-            try:
-                await called(callback, info)
-            except Exception:
-                _log.exception("a callback of run %s failed", self.core.state.run_id)
 
     def _info(self, result: RunResult) -> RunInfo:
         state = self.core.state
@@ -149,6 +129,17 @@ class Execution:
             result.result, result.error or (state.error if result.status == "tripwire" else None), result.steps,
             result.tripwire, order,
         )  # fmt: skip
+
+
+async def tell(options: Options, info: RunInfo) -> None:
+    """Call the callbacks for the end of a run, or of a workflow in it. What they raise is logged."""
+    unhappy = info.status in ("failed", "tripwire")
+    for callback in (options.on_finish, options.on_error if unhappy else None):
+        if callback is not None:
+            try:
+                await called(callback, info)
+            except Exception:
+                _log.exception("a callback of run %s failed", info.run_id)
 
 
 async def called(callback: Callback, info: RunInfo) -> None:

@@ -13,10 +13,12 @@ from wfkernel.errors import WorkflowError
 __all__ = [
     "Bailed",
     "Canceled",
+    "CpuLimit",
     "Halt",
     "HookCanceled",
     "InputInvalid",
     "IterationLimit",
+    "MemoryLimit",
     "Parked",
     "Paused",
     "PermanentError",
@@ -105,6 +107,14 @@ class StepTimeout(WorkflowError):
 
 class RunTimeout(PermanentError):
     """The run took longer than it may."""
+
+
+class MemoryLimit(PermanentError):
+    """The process that executes the run occupies more memory than the run may."""
+
+
+class CpuLimit(PermanentError):
+    """The run used more CPU time than it may."""
 
 
 class IterationLimit(PermanentError):

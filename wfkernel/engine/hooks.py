@@ -9,11 +9,13 @@ run goes on as if it had returned nothing.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from wfkernel.engine.daemons import DaemonThreads
 from wfkernel.errors import DefinitionError
 
 __all__ = [
@@ -69,6 +71,10 @@ class Cancel:
 
 
 Verdict = Continue | Modify | Replace | Skip | Retry | Cancel
+
+DEFAULT_SECONDS: Final = 5.0
+"""How long a hook may take that says nothing else."""
+_THREADS: Final = DaemonThreads(4, "wfkernel-hook")
 
 _FREE: Final = frozenset({Continue, Cancel})
 POINTS: Final[dict[str, frozenset[type]]] = {
@@ -126,26 +132,44 @@ class Hooks:
         self._hooks: dict[str, list[_Hook]] = {}
 
     def on(
-        self, point: str, function: Callable[[Moment], Any] | None = None, *, timeout: float = 5.0, priority: int = 0
+        self,
+        point: str,
+        function: Callable[[Moment], Any] | None = None,
+        *,
+        timeout: float | None = None,
+        priority: int = 0,
     ) -> Any:
         """Call `function` (plain or async) at `point`, or at all points for ``*``. Also a decorator.
 
         Args:
             point: one of `POINTS`.
-            timeout: seconds an async hook may take; a plain function is called in a thread if it is to have a limit
-                other than the default, and directly otherwise.
+            timeout: seconds the hook may take, by default `DEFAULT_SECONDS`. A plain function is called in a thread; one
+                that takes longer is left behind there, and what it returns does not count.
             priority: higher ones are called first.
         """
         if function is None:
             return lambda decorated: self.on(point, decorated, timeout=timeout, priority=priority) or decorated
         if point != "*" and point not in POINTS:
             raise DefinitionError(f"there is no hook point '{point}'. There are {', '.join(POINTS)}.")
-        hook = _Hook(function, timeout, priority, getattr(function, "__name__", repr(function)))
+        hook = _Hook(
+            function,
+            DEFAULT_SECONDS if timeout is None else timeout,
+            priority,
+            getattr(function, "__name__", repr(function)),
+        )
         for name in POINTS if point == "*" else [point]:
             hooks = self._hooks.setdefault(name, [])
             hooks.append(hook)
             hooks.sort(key=lambda h: -h.priority)
         return function
+
+    def followed_by(self, others: Hooks) -> Hooks:
+        """These and `others`, these first where the priority is the same."""
+        both = Hooks()
+        for point in {**self._hooks, **others._hooks}:
+            all_ = [*self._hooks.get(point, ()), *others._hooks.get(point, ())]
+            both._hooks[point] = sorted(all_, key=lambda hook: -hook.priority)
+        return both
 
     def has(self, point: str) -> bool:
         """Whether anybody listens at `point`."""
@@ -179,9 +203,12 @@ async def _call(hook: _Hook, moment: Moment) -> Any:
         async with asyncio.timeout(hook.timeout):
             if inspect.iscoroutinefunction(hook.function):
                 return await hook.function(moment)
-            if hook.timeout == 5.0:
-                found = hook.function(moment)
-                return await found if inspect.isawaitable(found) else found
-            return await asyncio.to_thread(hook.function, moment)
+            future = _THREADS.submit(contextvars.copy_context().run, hook.function, moment)
+            try:
+                found = await asyncio.wrap_future(future)
+            except asyncio.CancelledError:
+                _THREADS.give_up(future)
+                raise
+            return await found if inspect.isawaitable(found) else found
     except TimeoutError:
         raise TimeoutError(f"the hook took longer than {hook.timeout:g} s") from None

@@ -15,13 +15,15 @@ from typing import Any, Final
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.arms import run_branch, run_parallel
-from wfkernel.engine.attempt import UNKNOWN, error_of, execute, known_result
+from wfkernel.engine.attempt import UNKNOWN, execute, known_result
 from wfkernel.engine.core import Core, Frame
-from wfkernel.engine.failures import Bailed, Canceled, StepFailed, StepInputInvalid
+from wfkernel.engine.entries import fail
+from wfkernel.engine.failures import Bailed, Canceled, StepFailed, StepInputInvalid, Suspended
 from wfkernel.engine.foreach import run_foreach
 from wfkernel.engine.graph import run_graph
 from wfkernel.engine.loops import run_loop
 from wfkernel.engine.mapping import run_map
+from wfkernel.engine.nested import Nesting
 from wfkernel.engine.pipeline import is_pipeline, run_pipeline
 from wfkernel.engine.scope import StateScope
 from wfkernel.engine.sleeping import run_sleep
@@ -101,7 +103,8 @@ async def run_nested(
     if result is not UNKNOWN:
         return result
     emit = core.recorder.emit
-    if known is None or known.iteration != iteration or known.started_at is None:
+    first = known is None or known.iteration != iteration or known.started_at is None
+    if first:
         await core.fire("step.start", path, value, 1, iteration, scope)
         payload: dict[str, Any] = {"input": value}
         if iteration:
@@ -110,22 +113,29 @@ async def run_nested(
             payload["index"] = index
         emit(ev.STEP_START, payload, path, 1)
     inner = scope.fork()
+    nesting = Nesting(core, body.plan, path, inner)
     try:
         if core.validate and body.plan.input_shape is not None:
             value = body.plan.input_shape.check(value)
-        outer = frame if body.plan.inline else None
-        output = await run_plan(core, body.plan, f"{path}.", value, inner, outer)
+        value = await nesting.begin(value, first=first)
     except Misfit as misfit:
-        described = error_of(StepInputInvalid(misfit.problems))
-        emit(ev.STEP_RESULT, {"status": "failed", "error": described}, path, 1, durable=True)
-        raise StepFailed(path, described, StepInputInvalid(misfit.problems)) from None
-    except Bailed as bailed:
-        output = bailed.value
+        fail(core, path, StepInputInvalid(misfit.problems))
     except StepFailed as failed:
-        payload = {"status": "failed", "error": failed.error}
-        if core.is_excused(path, failed.error):
-            payload["excused"] = True
-        emit(ev.STEP_RESULT, payload, path, 1, durable=True)
+        _emit_failed(core, path, failed)
+        raise
+    try:
+        outer = frame if body.plan.inline else None
+        output = await nesting.over(run_plan(nesting.core, body.plan, f"{path}.", value, inner, outer))
+        output = await nesting.finished(output)
+    except Bailed as bailed:
+        output = await nesting.finished(bailed.value)
+    except StepFailed as failed:
+        output = await nesting.failed(failed)
+        if output is UNKNOWN:
+            _emit_failed(core, path, failed)
+            raise
+    except (Suspended, Canceled) as halt:
+        await nesting.stopped("suspended" if isinstance(halt, Suspended) else "canceled")
         raise
     _, output = await core.fire("step.finish", path, output, 1, iteration, scope)
     payload = {"status": "success", "output": output}
@@ -134,6 +144,13 @@ async def run_nested(
     emit(ev.STEP_RESULT, payload, path, 1, durable=True)
     scope.apply(inner.changes)
     return output
+
+
+def _emit_failed(core: Core, path: str, failed: StepFailed) -> None:
+    payload: dict[str, Any] = {"status": "failed", "error": failed.error}
+    if core.is_excused(path, failed.error):
+        payload["excused"] = True
+    core.recorder.emit(ev.STEP_RESULT, payload, path, 1, durable=True)
 
 
 def run_body(

@@ -54,7 +54,7 @@ async def sleep_until(core: Core, path: str, value: Any, wake_at: float, scope: 
         if core.park is not None and left > core.park:
             raise Parked(wake_at)
         core.sleeping.append(wake_at)
-        if not core.executing:
+        if not core.counts.executing:
             emit(ev.RUN_WAITING, {"status": "waiting", "wake_at": min(core.sleeping)}, durable=True)
         try:
             await core.sleep(left)

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine.context import running
+from wfkernel.engine.daemons import DaemonThreads
 from wfkernel.engine.signal import CancelSignal
 from wfkernel.engine.worker import Call, StepStopped
-from wfkernel.workers.daemons import DaemonThreads
 from wfkernel.workers.died import died
 from wfkernel.workers.execute import Outcome, stopped_before
 from wfkernel.workers.process import ProcessEnded, WorkerProcess

@@ -11,9 +11,9 @@ import contextvars
 import os
 from typing import TYPE_CHECKING, Any
 
+from wfkernel.engine.daemons import DaemonThreads
 from wfkernel.engine.signal import CancelSignal
 from wfkernel.engine.worker import Call
-from wfkernel.workers.daemons import DaemonThreads
 from wfkernel.workers.execute import execute, stopped_before
 
 if TYPE_CHECKING:
