@@ -30,11 +30,6 @@ WORK = """
             time.sleep(0.01)
         return "ended by itself"
 
-    async def nap(x):
-        print("in", flush=True)
-        await asyncio.sleep(0.2)
-        return x + 1
-
     async def gate(x, ctx):
         print("in", flush=True)
         while not log.exists():
@@ -121,10 +116,11 @@ def test_suspended_from_here_it_pauses_before_its_next_step_and_goes_on_here(
 
 
 def test_a_sleep_is_left_at_once_and_slept_on_later(elsewhere: Elsewhere, store: Store) -> None:
-    process = begin(elsewhere, '.then(nap).sleep(600, id="rest").then(last)')
+    process = begin(elsewhere, '.then(gate).sleep(600, id="rest").then(last)')
     run = Workflow("w", store=store).then(nothing).commit().create_run("r")
     waiting = threading.Event()
     end = run.watch(lambda event: waiting.set() if event.type == "run.waiting" else None)
+    (elsewhere.path.parent / "log").touch()
     assert waiting.wait(20)
     end()
     go(run.suspend())
