@@ -42,6 +42,13 @@ SETTINGS = {
 }
 
 
+def _with_extension(folder: Path) -> Path:
+    """A Jupyter data folder with the lab extension as it lies in this checkout."""
+    (folder / "labextensions").mkdir(parents=True)
+    (folder / "labextensions" / "wfkernel").symlink_to(REPOSITORY / "labextension" / "built")
+    return folder
+
+
 class LabServer:
     """One JupyterLab process, listening on a free port of this machine only."""
 
@@ -65,6 +72,7 @@ class LabServer:
             "JUPYTERLAB_SETTINGS_DIR": str(settings),
             "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
             "JUPYTER_TOKEN": self.token,
+            "JUPYTER_PATH": str(_with_extension(folder / "share")),
         }
         command = [
             *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
@@ -117,6 +125,16 @@ class Notebook:
         """Run > Run All Cells, and wait until the kernel has nothing more to do."""
         self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells') }")
         self.wait_idle()
+
+    def start(self, index: int = 0) -> None:
+        """Run the cell and all cells below it, without waiting for them."""
+        self.page.evaluate(
+            """index => {
+                window.jupyterapp.shell.currentWidget.content.activeCellIndex = index;
+                window.jupyterapp.commands.execute('notebook:run-all-below');
+            }""",
+            index,
+        )
 
     def wait_idle(self) -> None:
         """Wait until no cell is running or queued and the kernel is idle."""

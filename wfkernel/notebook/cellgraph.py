@@ -112,6 +112,11 @@ class CellGraphs:
         finally:
             del self._beside[task]
 
+    @property
+    def busy(self) -> bool:
+        """Whether a graph runs beside the cells."""
+        return bool(self._beside)
+
     def stop(self, cause: BaseException) -> bool:
         """Stop what runs beside cells, from any thread; tells whether there was anything."""
         tasks = list(self._beside)

@@ -136,40 +136,39 @@ class Commands:
         return {"step": path, "cell_id": (known.cell_id or "") if known else ""}
 
     def _status(self) -> Reply:
-        session = self._session
-        if not session.has_run:
+        if not self._session.has_run:
             return {"run": None}
-        state = session.run.state
-        return {"run": _summary(state), "busy": session.stops.interrupts.busy}
+        return {"run": self._current()}
 
     def _runs(self) -> Reply:
         session = self._session
         rows = session.store.runs(limit=LISTED)
         for row in rows:
             row["started_at"] = row["started_at"].isoformat() + "Z" if row["started_at"] else None
-        current = _summary(session.run.state) if session.has_run else None
+        current = self._current() if session.has_run else None
         wanted = ("run_id", "workflow", "notebook", "mode", "status", "started_at", "seconds", "error", "interrupted")
         return {"runs": [{name: row[name] for name in wanted} for row in rows], "current": current}
 
-
-def _summary(state: RunState) -> dict[str, Any]:
-    """A run in a few words: what a toolbar and a list need."""
-    steps = list(state.steps.values())
-    return {
-        "run_id": state.run_id,
-        "workflow": state.workflow,
-        "notebook": state.notebook,
-        "status": state.status,
-        "steps": len(steps),
-        "done": sum(step.status in ("success", "skipped") for step in steps),
-        "running": [step.path for step in steps if step.status == "running"],
-        "waiting": [
-            {"step": step.path, "message": step.suspension.message, "fields": bool(step.suspension.schema.get("properties"))}
-            for step in state.suspended_steps
-            if step.suspension is not None
-        ],
-        "stopped": [step.path for step in state.stopped_steps],
-    }  # fmt: skip
+    def _current(self) -> dict[str, Any]:
+        """The run in a few words: what a toolbar and a list need."""
+        state = self._session.run.state
+        steps = list(state.steps.values())
+        return {
+            "run_id": state.run_id,
+            "workflow": state.workflow,
+            "notebook": state.notebook,
+            "status": state.status,
+            "busy": self._session.stops.busy,
+            "steps": len(steps),
+            "done": sum(step.status in ("success", "skipped") for step in steps),
+            "running": [self._from_cell(step.path) for step in steps if step.status == "running"],
+            "waiting": [
+                {**self._from_cell(step.path), "message": step.suspension.message}
+                for step in state.suspended_steps
+                if step.suspension is not None
+            ],
+            "stopped": [self._from_cell(step.path) for step in state.stopped_steps],
+        }
 
 
 def _from_here(state: RunState, path: str) -> list[str]:

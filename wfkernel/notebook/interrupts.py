@@ -32,6 +32,8 @@ __all__ = ["INTERRUPT", "Interrupts"]
 
 ECHO: Final = 2.0
 """Seconds after an interrupt in which an exception is taken for its echo, and a second interrupt for "I mean it"."""
+SHUTDOWN: Final = 0.5
+"""Seconds a kernel that is being shut down lives on after it was interrupted for that."""
 INTERRUPT: Final = "Interrupt"
 """How a run says it was stopped by SIGINT."""
 
@@ -86,7 +88,7 @@ class Interrupts:
         signal.signal(signal.SIGINT, self._previous)
         with self._lock:
             left, self._cause = self._cause, None
-        if self._by_person and self._loop is not None:
+        if self._by_person and self._loop is not None and RUN_VARIABLE not in os.environ:
             # Once the kernel has put its own handler back.
             self._loop.call_later(0.05, self._listen_on)
         return left
@@ -99,7 +101,8 @@ class Interrupts:
 
         def heard(number: int, frame: FrameType | None) -> None:
             if time.monotonic() < until and self._loop is not None:
-                self._loop.call_soon_threadsafe(self._again)
+                # Whoever shuts a kernel down interrupts it first; that means the kernel, not the run.
+                self._loop.call_soon_threadsafe(self._loop.call_later, SHUTDOWN, self._again)
             deaf()
 
         def deaf() -> None:
@@ -139,8 +142,10 @@ class Interrupts:
         if self._cause is None or isinstance(self._cause, RunStopped):
             second = bool(self._by_person) and now - self._by_person < ECHO
             self._by_person = now
-            if self._cause is None and self._stops_run() and (second or RUN_VARIABLE in os.environ):
-                self._cause = self._stopped("canceled" if second else "suspended", INTERRUPT)
+            if second and (self._cause is not None or self._stops_run()):
+                self._cause = self._stopped("canceled", INTERRUPT)
+            elif self._cause is None and RUN_VARIABLE in os.environ:
+                self._cause = self._stopped("suspended", INTERRUPT)
         executing = self._loop is None or asyncio.current_task(self._loop) is self._task
         if executing and self._cause is not None:
             raise self._cause

@@ -35,6 +35,11 @@ class Stops:
         self.cut_short: list[StepLine] = []
         """Lines of steps in workers that were ended; `note` lets them say how."""
 
+    @property
+    def busy(self) -> bool:
+        """Whether there is something that can be stopped."""
+        return self.interrupts.busy or self._session.graphs.busy
+
     def request(self, status: Literal["suspended", "canceled"], by: str) -> None:
         """Stop the run now, from any thread. Raises `RunNotSuspended` when there is nothing to stop."""
         session = self._session

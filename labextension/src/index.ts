@@ -1,0 +1,79 @@
+/** wfkernel in JupyterLab and Notebook 7: a Suspend button in every notebook's toolbar, and the list of runs. */
+import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ICommandPalette } from '@jupyterlab/apputils';
+import { INotebookTracker } from '@jupyterlab/notebook';
+import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+
+import { runsIcon, suspendIcon } from './icons';
+import { RunsModel } from './model';
+import { RunsPanel } from './panel';
+
+namespace CommandIDs {
+  /** Suspend the run of the notebook in front, although a cell is running. */
+  export const suspend = 'wfkernel:suspend';
+  /** Go on with the suspended run of the notebook in front. */
+  export const resume = 'wfkernel:resume';
+  /** Cancel the run of the notebook in front. */
+  export const cancel = 'wfkernel:cancel';
+  /** Show the list of runs. */
+  export const showRuns = 'wfkernel:show-runs';
+}
+
+const plugin: JupyterFrontEndPlugin<void> = {
+  id: 'wfkernel:plugin',
+  description: 'A Suspend button in every notebook toolbar, and the list of workflow runs.',
+  autoStart: true,
+  requires: [INotebookTracker],
+  // Notebook 7 has no layout to restore; nothing else here is vital either.
+  optional: [ITranslator, ICommandPalette, ILayoutRestorer],
+  activate: (
+    app: JupyterFrontEnd,
+    tracker: INotebookTracker,
+    translator: ITranslator | null,
+    palette: ICommandPalette | null,
+    restorer: ILayoutRestorer | null
+  ) => {
+    const { commands } = app;
+    const trans = (translator ?? nullTranslator).load('wfkernel');
+    const model = new RunsModel(tracker);
+    const open = (path: string) => void commands.execute('docmanager:open', { path });
+    const panel = new RunsPanel({ model, trans, open });
+    app.shell.add(panel, 'left', { rank: 600, type: 'Workflow runs' });
+    restorer?.add(panel, panel.id);
+
+    const suspended = () => model.current?.status === 'suspended';
+    commands.addCommand(CommandIDs.suspend, {
+      label: trans.__('Suspend Workflow Run'),
+      caption: trans.__('Suspend the workflow run: the step that executes stops now and runs again when you resume'),
+      icon: suspendIcon,
+      isEnabled: () => model.active,
+      execute: () => model.stop('suspend', 'toolbar')
+    });
+    commands.addCommand(CommandIDs.resume, {
+      label: trans.__('Resume Workflow Run'),
+      isEnabled: suspended,
+      execute: () => model.resume('menu')
+    });
+    commands.addCommand(CommandIDs.cancel, {
+      label: trans.__('Cancel Workflow Run'),
+      isEnabled: () => model.active || suspended(),
+      execute: () => model.stop('cancel', 'menu')
+    });
+    commands.addCommand(CommandIDs.showRuns, {
+      label: trans.__('Workflow Runs'),
+      icon: runsIcon,
+      execute: () => app.shell.activateById(panel.id)
+    });
+    // A toolbar button asks isEnabled() only when it is told to.
+    model.changed.connect(() => {
+      for (const id of [CommandIDs.suspend, CommandIDs.resume, CommandIDs.cancel]) {
+        commands.notifyCommandChanged(id);
+      }
+    });
+    for (const command of Object.values(CommandIDs)) {
+      palette?.addItem({ command, category: trans.__('Workflow') });
+    }
+  }
+};
+
+export default plugin;

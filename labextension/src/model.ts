@@ -1,0 +1,206 @@
+/**
+ * What the button and the panel show: the run of the notebook in front, and the runs in its store.
+ *
+ * Kernels are asked only where a notebook uses wfkernel, and only when something may have changed: a cell begins or ends,
+ * somebody acted, and once a second while something executes. (Not when the kernel's status changes: asking changes it.)
+ */
+import { INotebookTracker, NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
+import { Kernel } from '@jupyterlab/services';
+import { ISignal, Signal } from '@lumino/signaling';
+
+import { ICurrentRun, IReply, IRun, tell } from './kernel';
+
+const USES_WFKERNEL = /^\s*(%load_ext\s+wfkernel|%%step\b|%%workflow\b)/m;
+/** Milliseconds between two looks at an active run. */
+const PERIOD = 1000;
+
+export class RunsModel {
+  constructor(private _tracker: INotebookTracker) {
+    _tracker.widgetAdded.connect((_, panel) => this._follow(panel));
+    _tracker.forEach(panel => this._follow(panel));
+    _tracker.currentChanged.connect(() => this.refresh());
+    NotebookActions.executionScheduled.connect(() => this._soon());
+    NotebookActions.executed.connect(() => this._soon());
+  }
+
+  /** Emitted when anything below changed. */
+  get changed(): ISignal<this, void> {
+    return this._changed;
+  }
+
+  /** The runs in the store, newest first; null until a kernel has told them. */
+  get runs(): IRun[] | null {
+    return this._runs;
+  }
+
+  /** The run the kernel of the notebook in front writes. */
+  get current(): ICurrentRun | null {
+    return this._current;
+  }
+
+  /** What a command was refused with. */
+  get problem(): string {
+    return this._problem;
+  }
+
+  /** Whether the list is as the store has it now: there is a kernel to ask. */
+  get live(): boolean {
+    return this._kernel() !== null;
+  }
+
+  /** Whether there is something to suspend. */
+  get active(): boolean {
+    return !!this._current?.busy && (this._current.status === 'running' || this._current.running.length > 0);
+  }
+
+  /** Ask the kernel where things stand. */
+  refresh(list = this.listed): void {
+    window.clearTimeout(this._timer);
+    void this._ask(list);
+  }
+
+  /** Whether somebody looks at the list. */
+  listed = false;
+
+  /** Suspend or cancel the current run. */
+  async stop(op: 'suspend' | 'cancel', by: string): Promise<void> {
+    const kernel = this._kernel();
+    if (kernel) {
+      this._tell(await tell(kernel, { op, by }));
+      this.refresh();
+    }
+  }
+
+  /**
+   * Go on with the current run: show the question of a step that waits for an answer, or run the notebook on from the step
+   * that was stopped.
+   */
+  async resume(by: string): Promise<void> {
+    const panel = this._panel();
+    const kernel = this._kernel();
+    if (!panel || !kernel || !this._current) {
+      return;
+    }
+    const [waiting] = this._current.waiting;
+    if (waiting) {
+      await this.show(waiting.cell_id);
+      const form = this._cellNode(panel, waiting.cell_id)?.querySelector<HTMLElement>(
+        '.wf-question input, .wf-question select, .wf-question textarea, .wf-question button'
+      );
+      if (form) {
+        form.focus();
+      } else {
+        this._say(`Run the cell of step '${waiting.step}': it shows the form.`);
+      }
+      return;
+    }
+    const reply = await tell(kernel, { op: 'resume', by });
+    this._tell(reply);
+    if (reply?.ok && (await this.show(reply.cell_id ?? ''))) {
+      void NotebookActions.runAllBelow(panel.content, panel.sessionContext);
+    }
+    this.refresh();
+  }
+
+  /** Bring the notebook in front and a cell of it into view; tells whether there is such a cell. */
+  async show(cellId: string): Promise<boolean> {
+    const panel = this._panel();
+    const index = panel ? [...panel.content.widgets].findIndex(cell => cell.model.id === cellId) : -1;
+    if (!panel || index < 0) {
+      return false;
+    }
+    panel.content.activeCellIndex = index;
+    await panel.content.scrollToItem(index, 'center');
+    return true;
+  }
+
+  /** The path, as the server knows it, of a notebook the kernel named by its absolute one; '' where it is outside. */
+  pathOf(notebook: string): string {
+    const here = this._current?.notebook ?? '';
+    const path = this._panel()?.context.path ?? '';
+    const root = here.endsWith('/' + path) ? here.slice(0, -path.length) : '';
+    return root && notebook.startsWith(root) ? notebook.slice(root.length) : '';
+  }
+
+  private _cellNode(panel: NotebookPanel, cellId: string): HTMLElement | undefined {
+    return [...panel.content.widgets].find(cell => cell.model.id === cellId)?.node;
+  }
+
+  /** The notebook in front, or else any that has a kernel to ask. */
+  private _panel(): NotebookPanel | null {
+    const front = this._tracker.currentWidget;
+    if (front && this._uses(front)) {
+      return front;
+    }
+    return this._tracker.find(panel => this._uses(panel) && !!panel.sessionContext.session?.kernel) ?? null;
+  }
+
+  private _kernel(): Kernel.IKernelConnection | null {
+    const kernel = this._panel()?.sessionContext.session?.kernel;
+    return kernel && kernel.connectionStatus === 'connected' ? kernel : null;
+  }
+
+  private _uses(panel: NotebookPanel): boolean {
+    const cells = panel.model?.cells;
+    const spec = panel.sessionContext.session?.kernel?.name;
+    return spec === 'wfkernel' || (!!cells && [...cells].some(cell => USES_WFKERNEL.test(cell.sharedModel.source)));
+  }
+
+  private _follow(panel: NotebookPanel): void {
+    panel.sessionContext.statusChanged.connect((_, status) => {
+      if (status.includes('restarting')) {
+        this._forget();
+      }
+    });
+    panel.sessionContext.kernelChanged.connect(() => this._forget());
+  }
+
+  private _forget(): void {
+    this._current = null;
+    this._soon();
+    this._changed.emit();
+  }
+
+  private _soon(): void {
+    window.clearTimeout(this._timer);
+    this._timer = window.setTimeout(() => this.refresh(), 150);
+  }
+
+  private async _ask(list: boolean): Promise<void> {
+    const kernel = this._kernel();
+    const count = ++this._asked;
+    // A kernel that has not answered has not loaded wfkernel yet; it is asked again when a cell has run.
+    const reply = kernel ? await tell(kernel, { op: list ? 'runs' : 'status' }) : null;
+    if (count !== this._asked) {
+      return; // a later look is under way
+    }
+    if (reply?.ok) {
+      this._current = (list ? reply.current : reply.run) ?? null;
+      this._runs = reply.runs ?? this._runs;
+    } else {
+      this._current = null;
+    }
+    this._changed.emit();
+    if (this._current?.busy) {
+      window.clearTimeout(this._timer);
+      this._timer = window.setTimeout(() => this.refresh(), PERIOD);
+    }
+  }
+
+  private _tell(reply: IReply | null): void {
+    const problems = reply?.ok ? [] : (reply?.problems ?? [['', 'The kernel does not answer.']]);
+    this._say(problems.map(([, text]) => text).join(' '));
+  }
+
+  private _say(text: string): void {
+    this._problem = text;
+    this._changed.emit();
+  }
+
+  private _changed = new Signal<this, void>(this);
+  private _runs: IRun[] | null = null;
+  private _current: ICurrentRun | null = null;
+  private _problem = '';
+  private _timer = 0;
+  private _asked = 0;
+}

@@ -1,0 +1,119 @@
+"""The JupyterLab extension: a Suspend button that works while a cell runs, and the list of runs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import REPOSITORY
+
+pytestmark = pytest.mark.browser
+
+SLOW = (
+    "%%step slow\nimport time\nfrom pathlib import Path\nPath(f'begun-{here}').touch()\n"
+    "while not Path(f'go-{here}').exists():\n    time.sleep(0.02)\nslow = 1"
+)
+ASK = (
+    "%%step ask\nfrom pydantic import BaseModel\nfrom wfkernel import suspend\n"
+    "class Approval(BaseModel):\n    approve: bool\n    note: str = ''\n"
+    "answer = suspend(Approval, 'publish?')"
+)
+
+
+def cells(name: str) -> list[str]:
+    return [
+        f"%load_ext wfkernel\nhere = {name!r}",
+        "%%step first\none = 1",
+        SLOW,
+        "%%step last\nprint('the end', slow)",
+    ]
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def suspend_button(page: Page) -> Locator:
+    return page.locator("[data-jp-item-name='wfkernel-suspend'] jp-button").first
+
+
+def panel(page: Page) -> Locator:
+    page.evaluate("() => window.jupyterapp.commands.execute('wfkernel:show-runs')")
+    shown = page.locator("#wfkernel-runs")
+    expect(shown).to_be_visible()
+    return shown
+
+
+def test_what_is_built_is_built_from_the_sources_that_are_there():
+    subprocess.run([sys.executable, REPOSITORY / "labextension" / "build.py", "--check"], check=True)
+    built = REPOSITORY / "labextension" / "built" / "static"
+    assert sum(file.stat().st_size for file in built.glob("*.js")) < 60_000
+
+
+@pytest.mark.parametrize("app", ["lab/tree", "notebooks"], ids=["JupyterLab", "Notebook 7"])
+def test_the_toolbar_button_suspends_a_busy_cell(lab, app, tmp_path):
+    name = app.replace("/", "-")
+    notebook = lab.open(cells(name), app)
+    button = suspend_button(notebook.page)
+    expect(button).to_have_attribute("aria-disabled", "true")
+    notebook.start()
+    wait_for(lab.server.notebooks / f"begun-{name}")
+    expect(button).not_to_have_attribute("aria-disabled", "true")
+    button.click()
+    notebook.wait_output(2, "suspended at step 'slow' (toolbar)")
+    notebook.wait_idle()
+    assert notebook.prompts()[3] is None
+    expect(button).to_have_attribute("aria-disabled", "true")
+    notebook.page.screenshot(path=tmp_path / "suspended.png")
+
+
+def test_the_panel_lists_runs_and_resumes_the_stopped_one(lab, tmp_path):
+    notebook = lab.open(cells("panel"))
+    notebook.start()
+    wait_for(lab.server.notebooks / "begun-panel")
+    runs = panel(notebook.page)
+    run = runs.locator("[aria-current='true']")
+    expect(run.locator(".wf-Runs-chip")).to_have_text("running")
+    expect(run).to_contain_text("1 of 3 steps")
+    run.get_by_role("button", name="Suspend").click()
+    expect(run.locator(".wf-Runs-chip")).to_have_text("suspended")
+    notebook.page.screenshot(path=tmp_path / "panel.png")
+    (lab.server.notebooks / "go-panel").touch()
+    run.get_by_role("button", name="Resume").click()
+    notebook.wait_output(3, "the end 1")
+    expect(run.locator(".wf-Runs-chip")).to_have_text("success")
+
+
+def test_answering_goes_to_the_form_and_canceling_ends_the_run(lab):
+    notebook = lab.open(["%load_ext wfkernel", ASK])
+    notebook.run_all()
+    run = panel(notebook.page).locator("[aria-current='true']")
+    expect(run).to_contain_text("ask asks: publish?")
+    run.get_by_role("button", name="Answer…").click()
+    expect(notebook.cell(1).locator("form :focus")).to_have_count(1)
+    run.get_by_role("button", name="Cancel").click()
+    expect(run.locator(".wf-Runs-chip")).to_have_text("canceled")
+
+
+def test_a_run_of_another_notebook_opens_it(lab):
+    other = lab.open(["%load_ext wfkernel", "%%step only\nx = 1"])
+    other.run_all()
+    notebook = lab.open(["%load_ext wfkernel", "%%step here\ny = 1"])
+    notebook.run_all()
+    panel(notebook.page).get_by_role("button", name=other.path.stem).click()
+    expect(notebook.page.locator(f".lm-TabBar-tabLabel:has-text('{other.path.name}')").first).to_be_visible()
+
+
+def test_without_a_notebook_that_uses_wfkernel_the_panel_says_where_the_list_comes_from(lab):
+    notebook = lab.open(["1 + 1"])
+    notebook.run_all()
+    expect(panel(notebook.page)).to_contain_text("open a notebook that uses wfkernel")
+    expect(suspend_button(notebook.page)).to_have_attribute("aria-disabled", "true")
