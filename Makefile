@@ -32,6 +32,12 @@ bench: $(VENV)/.test
 bench-peers: $(VENV)/.test
 	$(BIN)/python -m tests.benchmarks.peers --install
 
+# Only for who changes the JupyterLab extension: what is built is committed, installing it needs no node.
+labextension: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet 'jupyter-builder>=1.2,<2'
+	$(BIN)/python labextension/build.py
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+
 # The browser tests drive the Chromium of the distribution.
 browser:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
