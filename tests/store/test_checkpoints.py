@@ -7,6 +7,7 @@ import pytest
 
 from tests.store.test_store import begin, execute
 from wfkernel.engine import events as ev
+from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.script import ScriptRun
 from wfkernel.engine.snapshot import restore, snapshot
 from wfkernel.engine.state import fold
@@ -18,7 +19,7 @@ from wfkernel.errors import (
     RunSuspended,
     StoreError,
 )
-from wfkernel.store.checkpoints import AutoCheckpoint, CheckpointPolicy
+from wfkernel.store.checkpoints import AutoCheckpoint
 
 
 def run_of(store, *steps: str, run_id: str = "r1") -> ScriptRun:

@@ -39,16 +39,26 @@ def run(
     output: Annotated[
         str | None, typer.Option("-o", "--output", help="The executed notebook; {NAME} stands for a parameter's value.")
     ] = None,
+    durability: Annotated[
+        str | None, typer.Option(help="A finished step survives: fsync a power cut, write kill -9, exit nothing.")
+    ] = None,
+    checkpoints: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="'every step', '10 steps', '5m', '10 steps, keep 3', 'manual'.")
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a notebook headless as a new run."""
+    from wfkernel.engine.durability import checked_durability
     from wfkernel.notebook.headless import run_notebook, store_of, typed_parameters
     from wfkernel.store.store import open_store
 
     parameters = typed_parameters(notebook, _parameters(parameter or []))
     kept = open_store(store) if store else store_of(notebook)
-    state = run_notebook(notebook, output, parameters, progress=watched(as_json), store=kept)
+    state = run_notebook(
+        notebook, output, parameters, progress=watched(as_json), store=kept,
+        durability=checked_durability(durability), checkpoints=checkpoints,
+    )  # fmt: skip
     exit_as(state, as_json)
 
 

@@ -14,7 +14,7 @@ from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event
 from wfkernel.errors import DefinitionError
 
-__all__ = ["Durability", "EventLog", "RunLog"]
+__all__ = ["Durability", "EventLog", "RunLog", "checked_durability"]
 
 Durability = Literal["fsync", "write", "exit"]
 
@@ -27,19 +27,33 @@ class EventLog(Protocol):
     def append(self, events: list[Event], *, durable: bool = True) -> None: ...
 
 
+def checked_durability(said: str | None) -> Durability | None:
+    """`said`, if it is one. Raises `DefinitionError`."""
+    for known in get_args(Durability):
+        if said == known:
+            return known  # type: ignore[no-any-return]
+    if said is not None:
+        raise DefinitionError(f"durability is 'fsync', 'write' or 'exit', not {said!r}")
+    return None
+
+
 class RunLog:
     """Writes the events of one run to `log`, as durably as the run wants it. Its caller keeps them in order."""
 
     def __init__(self, log: EventLog, durability: Durability) -> None:
-        if durability not in get_args(Durability):
-            raise DefinitionError(f"durability is 'fsync', 'write' or 'exit', not {durability!r}")
-        self._log, self._durability = log, durability
+        self._log, self._durability = log, checked_durability(durability)
         self._held: list[Event] = []
 
     @property
     def syncs(self) -> bool:
         """Whether what a durable event refers to has to be on disk before it."""
         return self._durability != "write"
+
+    def flush(self) -> None:
+        """Write what was held. Raises what the log raises."""
+        if self._held:
+            self._log.append(self._held, durable=True)
+            self._held = []
 
     def append(self, event: Event, *, durable: bool) -> None:
         """Write `event`, or hold it until the run leaves this process alone. Raises what the log raises."""

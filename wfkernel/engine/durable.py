@@ -29,6 +29,7 @@ from typing import Any, Literal, get_type_hints, overload
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.attempt import UNKNOWN, error_of, execute, known_result
+from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.core import Core, Frame
 from wfkernel.engine.failures import Canceled, Halt, StepFailed, Suspended, TimeTravelRefused
@@ -286,18 +287,26 @@ class DurableFunction:
 
     def create_run(
         self, run_id: str | None = None, *, session: Session | None = None, resource: str = "",
-        on_drift: DriftPolicy | None = None,
+        on_drift: DriftPolicy | None = None, durability: Durability | None = None,
+        checkpoints: CheckpointPolicy | str | None = None,
     ) -> Run:  # fmt: skip
-        """A run of this function. With the id of a stored run it is that run; `on_drift` overrides the function's."""
+        """A run of this function. With the id of a stored run it is that run.
+
+        `on_drift`, `durability` and `checkpoints` are for this run what they are for the function.
+        """
         program = self
         if on_drift is not None and on_drift != self.on_drift:
             program = DurableFunction(self.function, self.id, self.options, on_drift, None)
             program.state_shape = self.state_shape
-        return get_run(program, self.options, run_id, session, resource)
+        return get_run(program, self.options, run_id, session, resource, durability, checkpoints)
 
-    def run(self, input: Any = None, *, session: Session | None = None, **options: Any) -> RunResult:
+    def run(
+        self, input: Any = None, *, session: Session | None = None, durability: Durability | None = None,
+        checkpoints: CheckpointPolicy | str | None = None, **options: Any,
+    ) -> RunResult:  # fmt: skip
         """Run it and wait for the result: the form for scripts and cells."""
-        return run_sync(self.create_run(session=session).start(input, **options))
+        run = self.create_run(session=session, durability=durability, checkpoints=checkpoints)
+        return run_sync(run.start(input, **options))
 
     # -- what a `Run` asks of it --------------------------------------------------------------------------------------
 
@@ -366,6 +375,7 @@ def workflow(
     store: RunStore | None = None,
     codec: Codec | None = None,
     durability: Durability | None = None,
+    checkpoints: CheckpointPolicy | str | None = None,
     hooks: Hooks | None = None,
     limits: Limits | None = None,
     validate: bool = True,

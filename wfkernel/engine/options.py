@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from wfkernel.engine.checkpointing import CheckpointPolicy, check_together, checkpoint_policy
 from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.core import Core
 from wfkernel.engine.hooks import Hooks
@@ -34,6 +35,8 @@ class Options:
     store: RunStore | None = None
     codec: Codec | None = None
     durability: Durability = field(default_factory=lambda: _settings().durability)
+    checkpoints: CheckpointPolicy | str | None = None
+    """When checkpoints are made by themselves."""
     clock: Clock = SYSTEM_CLOCK
     hooks: Hooks | None = None
     limits: Limits = field(default_factory=lambda: Limits(concurrency=_settings().concurrency))
@@ -50,6 +53,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.codec is None and isinstance(self.store, Codec):  # a store that knows how to keep values
             self.codec = self.store
+        self.checkpoints = checkpoint_policy(self.checkpoints)
+        check_together(self.durability, self.checkpoints)
 
 
 def _settings() -> Settings:

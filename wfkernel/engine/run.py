@@ -15,10 +15,12 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.blocking import SyncRun
+from wfkernel.engine.checkpointing import CheckpointPolicy, CheckpointStore, Follower, checkpoint_policy
 from wfkernel.engine.checks import checked_answer, checked_start, checked_state
 from wfkernel.engine.commands import Command, Reachable, cancel, handler_of
 from wfkernel.engine.core import Core
@@ -29,7 +31,7 @@ from wfkernel.engine.following import Following
 from wfkernel.engine.hooks import Cancel
 from wfkernel.engine.memory import MemoryStore, RunStore
 from wfkernel.engine.options import Options, Program
-from wfkernel.engine.recorder import Recorder
+from wfkernel.engine.recorder import Durability, Recorder
 from wfkernel.engine.remember import context_flag
 from wfkernel.engine.result import RunInfo, RunResult, make_result, run_state_values
 from wfkernel.engine.resume import choose_targets, path_of
@@ -52,25 +54,40 @@ _live: dict[tuple[int, str], Run] = {}
 """The runs this process is executing, by store and id."""
 
 
-def get_run(program: Program, options: Options, run_id: str | None, session: Session | None, resource: str) -> Run:
-    """The run of that id: the very object that is executing it, if this process is."""
+def get_run(
+    program: Program, options: Options, run_id: str | None, session: Session | None, resource: str,
+    durability: Durability | None = None, checkpoints: CheckpointPolicy | str | None = None,
+) -> Run:  # fmt: skip
+    """The run of that id: the very object that is executing it, if this process is.
+
+    `durability` and `checkpoints` take the place of what `options` say, also when another process takes the run up.
+    """
     live = _live.get((id(options.store), run_id)) if run_id is not None else None
-    return live or Run(program, options, run_id, session, resource)
+    if live is not None:
+        return live
+    told: dict[str, Any] = {} if durability is None else {"durability": durability}
+    if checkpoints is not None:
+        told["checkpoints"] = str(checkpoint_policy(checkpoints))
+    return Run(program, options, run_id, session, resource, told)
 
 
 class Run:
     """One run of a workflow. Made by `create_run`; the same id gives the same run, in any process."""
 
     def __init__(
-        self, program: Program, options: Options, run_id: str | None, session: Session | None, resource: str
-    ) -> None:
-        self.program, self.options = program, options
+        self, program: Program, options: Options, run_id: str | None, session: Session | None, resource: str,
+        told: Mapping[str, str],
+    ) -> None:  # fmt: skip
+        self.program = program
         self.run_id = run_id or str(uuid.uuid4())
         self.session, self.resource = session, resource
         self._store: RunStore = options.store or _memory
         self._named = run_id is not None
         stored = self._named and self._store.exists(self.run_id)
         state = self._store.load(self.run_id) if stored else RunState(self.run_id)
+        stored_so = {"durability": state.durability, "checkpoints": state.checkpoints}
+        self._kept_as = {name: said for name, said in stored_so.items() if said} | dict(told)
+        self.options = options = replace(options, **self._kept_as) if self._kept_as else options  # type: ignore[arg-type]
         self._recorder = Recorder(state, options.store, options.codec, options.durability, options.clock.now)
         self._core: Core | None = None
         self._stream: Stream | None = None
@@ -180,6 +197,7 @@ class Run:
             "definition": self.program.definition_digest() if self.options.store is not None else "",
             "owner": self._store.owner,
             **self.program.kept(),
+            **self._kept_as,
             **context_flag(),
         }
         if self._named and self.options.store is not None:  # another process may start the run of this id just now
@@ -501,17 +519,29 @@ class Run:
         self._core = core
         _live[id(self.options.store), self.run_id] = self
         leave = self._shared.listen(self.run_id, handler_of(core)) if self._shared is not None else None
+        follower = self._checkpoints()
+        unwatch = self._recorder.hub.watch(follower) if follower is not None else None
         try:
             return await Execution(self.program, self.options, core, self._session_id).run(value)
         finally:
             self._core = None
             if leave is not None:
                 leave()
+            if follower is not None and unwatch is not None:
+                unwatch()
+                await asyncio.to_thread(follower.close)
             if self._watchers:
                 self._follow()
             _live.pop((id(self.options.store), self.run_id), None)
             if self.options.store is None:
                 _memory.keep(self._recorder.state)
+
+    def _checkpoints(self) -> Follower | None:
+        """What makes this run's checkpoints while it is executed."""
+        policy, store = checkpoint_policy(self.options.checkpoints), self.options.store
+        if policy.is_manual or not isinstance(store, CheckpointStore):
+            return None
+        return store.auto_checkpoint(self.run_id, policy)
 
     def _result(self, exception: BaseException | None) -> RunResult:
         codec = self.options.codec

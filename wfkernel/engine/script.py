@@ -45,6 +45,7 @@ class ScriptRun:
         durability: Durability = "fsync",
     ) -> None:
         self.state = state
+        self._sink = log
         self._log = RunLog(log, durability)
         self._on_event = on_event
         self._lock = threading.RLock()
@@ -63,6 +64,23 @@ class ScriptRun:
             self.state.apply(event)
         if self._on_event is not None:
             self._on_event(event)
+
+    def configure(self, durability: Durability | None = None, checkpoints: str | None = None) -> None:
+        """Go on with another durability or other checkpoints; whoever takes the run up does as well."""
+        changed: dict[str, Any] = {} if durability is None else {"durability": durability}
+        if checkpoints is not None:
+            changed["checkpoints"] = checkpoints
+        with self._lock:
+            if durability is not None:
+                log = RunLog(self._sink, durability)
+                self._log.flush()
+                self._log = log
+            self.emit(ev.RUN_SETTINGS, changed)
+
+    def flush(self) -> None:
+        """Write what the durability ``exit`` still holds: this process leaves the run."""
+        with self._lock:
+            self._log.flush()
 
     # -- the run -----------------------------------------------------------------------------------------------------
 

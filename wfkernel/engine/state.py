@@ -125,6 +125,9 @@ class RunState:
     """Digest of what the run executes."""
     source: str = ""
     """The workflow file it runs."""
+    durability: str = ""
+    checkpoints: str = ""
+    """What the run itself was told about both, as text; "" where its workflow or the defaults decide."""
     function: Any = None
     """The durable function itself, where it was asked to be kept."""
     steps: dict[str, StepState] = field(default_factory=dict)
@@ -207,6 +210,12 @@ def _run_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.cwd = payload.get("cwd", "")
     state.params = payload.get("params", {})
     state.owner = payload.get("owner", "")
+    _run_settings(state, event, payload)
+
+
+def _run_settings(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    state.durability = payload.get("durability", state.durability)
+    state.checkpoints = payload.get("checkpoints", state.checkpoints)
 
 
 def _run_attach(state: RunState, event: Event, payload: dict[str, Any]) -> None:
@@ -412,6 +421,7 @@ def _step_result(state: RunState, event: Event, payload: dict[str, Any]) -> None
 
 _HANDLERS: Final = {
     ev.RUN_START: _run_start,
+    ev.RUN_SETTINGS: _run_settings,
     ev.RUN_ATTACH: _run_attach,
     ev.RUN_RESTART: _run_restart,
     ev.RUN_RESUME: _run_resume,

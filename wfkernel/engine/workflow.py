@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.core import Core
 from wfkernel.engine.failures import TimeTravelRefused
@@ -46,6 +47,8 @@ class Workflow(Definition):
         store: where runs are kept; None keeps them in this process.
         codec: how values are stored.
         durability: ``fsync``, ``write`` or ``exit``, see `wfkernel.engine.durability`; default: as the settings say.
+        checkpoints: when they are made by themselves: ``every step``, ``10 steps, 5m, keep 3``, ...; see
+            `wfkernel.engine.checkpointing`.
         on_conflict: what happens when parallel arms set one state key: ``last``, ``error`` or ``fn(key, values)``.
         limits: iterations, seconds, concurrency.
         validate: whether input of workflow and steps is validated.
@@ -67,6 +70,7 @@ class Workflow(Definition):
         store: RunStore | None = None,
         codec: Codec | None = None,
         durability: Durability | None = None,
+        checkpoints: CheckpointPolicy | str | None = None,
         hooks: Hooks | None = None,
         limits: Limits | None = None,
         on_conflict: ConflictRule = "last",
@@ -84,21 +88,31 @@ class Workflow(Definition):
         chosen: dict[str, Any] = {"durability": durability, "limits": limits}
         chosen = {name: value for name, value in chosen.items() if value is not None}
         self.options = Options(
-            store=store, codec=codec, clock=clock, hooks=hooks, **chosen,
+            store=store, codec=codec, checkpoints=checkpoints, clock=clock, hooks=hooks, **chosen,
             conflict=on_conflict, validate=validate, park=seconds(park) if park is not None else None,
             on_start=on_start, on_finish=on_finish, on_error=on_error,
         )  # fmt: skip
         self.source = ""
         """The file it was loaded from."""
 
-    def create_run(self, run_id: str | None = None, *, session: Session | None = None, resource: str = "") -> Run:
-        """A run of this workflow. With the id of a stored run it is that run."""
-        self.check_runnable()
-        return get_run(self, self.options, run_id, session, resource)
+    def create_run(
+        self, run_id: str | None = None, *, session: Session | None = None, resource: str = "",
+        durability: Durability | None = None, checkpoints: CheckpointPolicy | str | None = None,
+    ) -> Run:  # fmt: skip
+        """A run of this workflow. With the id of a stored run it is that run.
 
-    def run(self, input: Any = None, *, session: Session | None = None, **options: Any) -> RunResult:
+        `durability` and `checkpoints` are for this run what they are for the workflow.
+        """
+        self.check_runnable()
+        return get_run(self, self.options, run_id, session, resource, durability, checkpoints)
+
+    def run(
+        self, input: Any = None, *, session: Session | None = None, durability: Durability | None = None,
+        checkpoints: CheckpointPolicy | str | None = None, **options: Any,
+    ) -> RunResult:  # fmt: skip
         """Run it and wait for the result: the form for scripts and cells."""
-        return run_sync(self.create_run(session=session).start(input, **options))
+        run = self.create_run(session=session, durability=durability, checkpoints=checkpoints)
+        return run_sync(run.start(input, **options))
 
     # -- what a `Run` asks of it --------------------------------------------------------------------------------------
 

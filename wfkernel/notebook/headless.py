@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.checkpointing import check_together, checkpoint_policy
+from wfkernel.engine.durability import Durability
 from wfkernel.engine.events import Event
 from wfkernel.engine.remember import context_flag
 from wfkernel.engine.script import describe_error
@@ -72,9 +74,11 @@ def resume_hint(state: RunState) -> str:
 # -- the run's bracket -------------------------------------------------------------------------------------------------
 
 
-def begin_run(store: Store, nb: Any, source: str, output: str | None, run_id: str | None) -> RunState:
+def begin_run(
+    store: Store, nb: Any, source: str, output: str | None, run_id: str | None, told: Mapping[str, str]
+) -> RunState:
     """The run that executing notebook `nb` writes: `run_id` if it exists (and is claimed), the unfinished run the
-    notebook is the output of, or a new one (called `run_id` if that is given)."""
+    notebook is the output of, or a new one (called `run_id` if that is given). `told`: its durability and checkpoints."""
     if run_id and store.exists(run_id):
         return store.load(run_id)
     noted = nb.metadata.get("papermill", {}).get("wfkernel", {}).get("run_id")
@@ -90,6 +94,7 @@ def begin_run(store: Store, nb: Any, source: str, output: str | None, run_id: st
         "params": _json_parameters(nb.metadata.get("papermill", {}).get("parameters", {})),
         "cwd": os.getcwd(),
         "owner": store.owner,
+        **told,
         **context_flag(),
     }
     event = Event(state.run_id, 1, time.time(), ev.RUN_START, "", 0, payload)
@@ -220,19 +225,29 @@ def typed_parameters(notebook: str, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def run_notebook(
-    notebook: str, output: str | None, parameters: dict[str, Any], *, progress: bool, store: Store | None = None
-) -> RunState:
+    notebook: str, output: str | None, parameters: dict[str, Any], *, progress: bool, store: Store | None = None,
+    durability: Durability | None = None, checkpoints: str | None = None,
+) -> RunState:  # fmt: skip
     """Run a notebook headless as a new run. Returns the run's state, also when it suspended or failed.
 
     Args:
         notebook, output: files, or any path papermill can read and write; parameters fill ``{name}`` in `output`.
+        durability, checkpoints: how the run is kept, see `wfkernel.engine.durability` and `wfkernel.engine.checkpointing`.
 
     Raises `DefinitionError` for a notebook or parameter that cannot work, before anything runs.
     """
+    from wfkernel.settings import settings
+
     check_parameters(notebook, notebook_inputs(places.read_notebook(notebook)), parameters)
+    told = {} if durability is None else {"durability": str(durability)}
+    if checkpoints is not None:
+        told["checkpoints"] = str(checkpoint_policy(checkpoints))
+    check_together(durability or settings().durability, checkpoint_policy(checkpoints))
     run_id = new_run_id()
     target = _filled(output, parameters) or places.beside(notebook, f"{places.stem(notebook)}-{run_id}.ipynb")
-    return _execute(store or store_of(notebook), notebook, target, parameters, progress=progress, run_id=run_id)
+    return _execute(
+        store or store_of(notebook), notebook, target, parameters, progress=progress, run_id=run_id, told=told
+    )
 
 
 def resume_notebook(store: Store, run_id: str, data: Any, *, step: str | None, progress: bool) -> RunState:
@@ -247,7 +262,7 @@ def resume_notebook(store: Store, run_id: str, data: Any, *, step: str | None, p
 
 def _execute(
     store: Store, source: str, target: str, parameters: dict[str, Any], *, progress: bool, run_id: str,
-    cwd: str | None = None,
+    cwd: str | None = None, told: Mapping[str, str] | None = None,
 ) -> RunState:  # fmt: skip
     import papermill
     from nbclient.exceptions import DeadKernelError
@@ -258,7 +273,7 @@ def _execute(
     try:
         papermill.execute_notebook(
             source, target, parameters=parameters, engine_name="wfkernel", progress_bar=progress, cwd=cwd,
-            wfkernel_run=run_id, wfkernel_store=store,
+            wfkernel_run=run_id, wfkernel_store=store, wfkernel_told=told or {},
         )  # fmt: skip
     except NotebookSuspended as suspended:
         return suspended.state

@@ -72,6 +72,9 @@ class WorkflowMagics(Magics):
                 self._diff(arguments.before, arguments.after)
             case "resume":
                 self._resume(arguments.data, arguments.step)
+            case "set":
+                durability, checkpoints = self._session.runs.configure(arguments.durability, arguments.checkpoints)
+                print(f"durability {durability}, checkpoints {checkpoints}")
             case _:
                 self._show(getattr(arguments, "run", None))
 

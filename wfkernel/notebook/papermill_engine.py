@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -113,6 +114,7 @@ class WorkflowEngine(NBClientEngine):  # type: ignore[misc]
         input_path: str | None = None,
         wfkernel_run: str | None = None,
         wfkernel_store: Store | None = None,
+        wfkernel_told: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> Any:
         """Execute `nb` as a run; raises `NotebookSuspended` when it suspends.
@@ -121,12 +123,13 @@ class WorkflowEngine(NBClientEngine):  # type: ignore[misc]
             wfkernel_store: where the run is kept; by default what `find_store_path` finds for the notebook.
             wfkernel_run: id of a run that is already claimed (`wf resume`), or for the new run. Without it the run noted
                 in the notebook is continued if it is not finished, or a new one begins.
+            wfkernel_told: the durability and the checkpoints of a new run.
         """
         _drop_status_cell(nb)
         source = str(input_path) if input_path else ""
         _refuse_mistakes(nb, source)
         store = wfkernel_store or store_of(source)
-        state = begin_run(store, nb, source, output_path, wfkernel_run)
+        state = begin_run(store, nb, source, output_path, wfkernel_run, wfkernel_told or {})
         nb.metadata.papermill["wfkernel"] = {"run_id": state.run_id, "store": str(store.path)}
         earlier = _earlier_outputs((output_path, source), state.run_id)
         manager = _Manager(nb, output_path=output_path, progress_bar=progress_bar, log_output=log_output,

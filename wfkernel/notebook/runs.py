@@ -7,14 +7,18 @@ the process that brackets it (`wfkernel.notebook.headless`).
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.checkpointing import Follower, check_together, checkpoint_policy
+from wfkernel.engine.durability import Durability, checked_durability
 from wfkernel.engine.events import Event
 from wfkernel.engine.remember import context_flag
 from wfkernel.engine.script import ScriptRun
@@ -41,6 +45,10 @@ class NotebookRuns:
     def __init__(self, store: Store, notebook: Path | None, on_event: Callable[[Event], None]) -> None:
         self._store, self._notebook, self._on_event = store, notebook, on_event
         self._current: ScriptRun | None = None
+        self._follower: Follower | None = None
+        self._told: dict[str, str] = {}
+        """What this kernel was told about durability and checkpoints: for its run, and for those it begins."""
+        atexit.register(_close_if_alive, weakref.ref(self))  # after the store's own, so it comes before it
 
     @property
     def begun(self) -> bool:
@@ -51,18 +59,56 @@ class NotebookRuns:
     def current(self) -> ScriptRun:
         """The run this kernel writes; taken up, or begun, at the first use."""
         if self._current is None:
-            self._current = self._writing(self._take_up() or self._begin())
+            self._current = self._open(self._take_up() or self._begin())
         return self._current
 
     def new(self) -> ScriptRun:
         """Leave the present run as it is and begin a new one, in which nothing is finished."""
-        self._current = self._writing(self._begin())
+        self.close()
+        self._current = self._open(self._begin())
         return self._current
 
-    def _writing(self, state: RunState) -> ScriptRun:
-        from wfkernel.settings import settings
+    def configure(self, durability: Durability | None = None, checkpoints: str | None = None) -> tuple[str, str]:
+        """Set the durability or the checkpoints of the present run, and of those begun after it. Returns what holds now.
 
-        return ScriptRun(self._store, state, self._on_event, durability=settings().durability)
+        Raises `DefinitionError` for what is no policy or does not go together, and changes nothing then.
+        """
+        run = self.current
+        policy = None if checkpoints is None else str(checkpoint_policy(checkpoints))
+        state = run.state
+        check_together(durability or _durability(state), checkpoint_policy(policy or state.checkpoints or None))
+        if durability is not None or policy is not None:
+            run.configure(durability, policy)
+            self._told = {"durability": state.durability, "checkpoints": state.checkpoints}
+            self._follow(run)
+        return _durability(state), state.checkpoints or "manual"
+
+    def close(self) -> None:
+        """Leave the present run: write what is held of it, and make the checkpoints that are due."""
+        if self._current is not None:
+            self._current.flush()
+        self._unfollow()
+
+    def _unfollow(self) -> None:
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
+
+    def _open(self, state: RunState) -> ScriptRun:
+        run = ScriptRun(self._store, state, self._happened, durability=_durability(state))
+        self._follow(run)
+        return run
+
+    def _follow(self, run: ScriptRun) -> None:
+        self._unfollow()
+        policy = checkpoint_policy(run.state.checkpoints or None)
+        if not policy.is_manual:
+            self._follower = self._store.auto_checkpoint(run.run_id, policy)
+
+    def _happened(self, event: Event) -> None:
+        if self._follower is not None:
+            self._follower(event)
+        self._on_event(event)
 
     def _take_up(self) -> RunState | None:
         headless = os.environ.get(RUN_VARIABLE)
@@ -95,7 +141,20 @@ class NotebookRuns:
             "notebook": str(self._notebook or ""),
             "mode": "interactive",
             "owner": self._store.owner,
+            **{name: said for name, said in self._told.items() if said},
             **context_flag(),
         }
         ScriptRun(self._store, state).emit(ev.RUN_START, payload, durable=True)
         return state
+
+
+def _durability(state: RunState) -> Durability:
+    from wfkernel.settings import settings
+
+    return checked_durability(state.durability or None) or settings().durability
+
+
+def _close_if_alive(runs: weakref.ref[NotebookRuns]) -> None:
+    opened = runs()
+    if opened is not None:
+        opened.close()

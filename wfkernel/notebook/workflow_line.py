@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import functools
-from typing import Final
+from typing import Final, get_args
 
+from wfkernel.engine.durability import Durability
 from wfkernel.plan.oneline import OneLineParser
 
 __all__ = ["workflow_help", "workflow_parser"]
@@ -35,6 +36,13 @@ def workflow_parser() -> OneLineParser:
     resume = action("resume", "answer the suspended step and run it; without --data show the form")
     resume.add_argument("--data", metavar="JSON", help="the answer")
     resume.add_argument("--step", metavar="SUSPENDED", help="which step, where several are suspended")
+    setting = action("set", "set how the run is kept; without options show it")
+    setting.add_argument(
+        "--durability", choices=get_args(Durability), help="a finished step survives: a power cut, kill -9, nothing"
+    )
+    setting.add_argument(
+        "--checkpoints", metavar="WHEN", help="'every step', '10 steps', '5m', '10 steps, keep 3', 'manual'"
+    )
     return parser
 
 

@@ -5,12 +5,14 @@ remain the truth, and a checkpoint that is damaged or of another wfkernel is fol
 long run starts at its newest checkpoint. And people can name a point and go back to it: `restore` makes a *new* run that
 holds what the old one had done by then and goes on from there; the old run stays as it was.
 
-When a run's checkpoints are made is its `CheckpointPolicy`; `AutoCheckpoint` follows one, beside the run.
+When a run's checkpoints are made by themselves is its `wfkernel.engine.checkpointing.CheckpointPolicy`; `AutoCheckpoint`
+follows one, beside the run.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import queue
 import secrets
 import threading
@@ -20,10 +22,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.events import Event
 from wfkernel.engine.snapshot import SnapshotOutdated, restore, snapshot
 from wfkernel.engine.state import RunState, fold
-from wfkernel.errors import CheckpointDrift, CheckpointNotFound, DefinitionError, RunNotFound, StoreError
+from wfkernel.errors import CheckpointDrift, CheckpointNotFound, RunNotFound, StoreError
 from wfkernel.store.projection import insert_events
 from wfkernel.store.read import read_events, transaction
 from wfkernel.store.sql import execute
@@ -33,8 +36,9 @@ if TYPE_CHECKING:
 
     from wfkernel.store.database import Database
 
-__all__ = ["AutoCheckpoint", "Checkpoint", "CheckpointPolicy", "Checkpoints", "checksum", "load_state"]
+__all__ = ["AutoCheckpoint", "Checkpoint", "Checkpoints", "checksum", "load_state"]
 
+_log = logging.getLogger("wfkernel")
 _COLUMNS: Final = "checkpoint_id, run_id, seq, label, made_by, created"
 
 
@@ -48,27 +52,6 @@ class Checkpoint:
     label: str
     made_by: str
     created: float
-
-
-@dataclass(frozen=True, slots=True)
-class CheckpointPolicy:
-    """When checkpoints are made by themselves: after every `steps` finished steps, every `seconds`, or never (manual)."""
-
-    steps: int | None = None
-    seconds: float | None = None
-    keep: int | None = None
-    """How many of those made by the policy a run keeps; None: all."""
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "seconds", "keep"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise DefinitionError(f"checkpoint policy: {name} has to be above 0, not {value}")
-
-    def __str__(self) -> str:
-        parts = [f"every {self.steps} steps"] if self.steps else []
-        parts += [f"every {self.seconds:g} s"] if self.seconds else []
-        return ", ".join(parts) or "manual"
 
 
 class Checkpoints:
@@ -188,9 +171,10 @@ class Checkpoints:
 
 
 class AutoCheckpoint:
-    """Makes the checkpoints of one run as a policy wants them. Give it every event: ``ScriptRun(..., on_event=auto)``.
+    """Makes the checkpoints of one run as a policy wants them. It is given every event of the run.
 
     They are made by a thread of their own: a fold up to a given event is the same whenever it is made, so no step waits.
+    One that cannot be made (another program holds the file) is logged; the run does not need it.
     """
 
     def __init__(self, checkpoints: Checkpoints, run_id: str, policy: CheckpointPolicy) -> None:
@@ -219,9 +203,12 @@ class AutoCheckpoint:
 
     def _work(self) -> None:
         while (seq := self._due.get()) is not None:
-            self._checkpoints.create(self._run_id, seq=seq, made_by=str(self._policy))
-            if self._policy.keep is not None:
-                self._checkpoints.prune(keep=self._policy.keep, run_id=self._run_id)
+            try:
+                self._checkpoints.create(self._run_id, seq=seq, made_by=str(self._policy))
+                if self._policy.keep is not None:
+                    self._checkpoints.prune(keep=self._policy.keep, run_id=self._run_id)
+            except StoreError as error:
+                _log.warning("no checkpoint of run %s at event %d: %s", self._run_id, seq, error)
 
 
 def checksum(text: str) -> str:

@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.commands import Command, Handler, Reply
 from wfkernel.engine.events import Event
 from wfkernel.engine.memory import Decide
 from wfkernel.engine.state import RunState
 from wfkernel.errors import RunNotFound, StoreError
 from wfkernel.store.blobs import BlobDir
-from wfkernel.store.checkpoints import Checkpoint, Checkpoints, load_state
+from wfkernel.store.checkpoints import AutoCheckpoint, Checkpoint, Checkpoints, load_state
 from wfkernel.store.claims import Claims
 from wfkernel.store.codecs import decode_value, encode_value
 from wfkernel.store.context import Context
@@ -72,6 +73,10 @@ class Store:
     def checkpoint(self, run_id: str, label: str = "") -> Checkpoint:
         """Make a checkpoint of a run where it stands now. See `wfkernel.store.checkpoints`."""
         return self.checkpoints.create(run_id, label)
+
+    def auto_checkpoint(self, run_id: str, policy: CheckpointPolicy) -> AutoCheckpoint:
+        """What makes the checkpoints of a run that this process executes, when it is given the run's events."""
+        return AutoCheckpoint(self.checkpoints, run_id, policy)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
