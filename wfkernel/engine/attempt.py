@@ -166,14 +166,14 @@ async def _attempts(
                     scope.apply(step.changes)
                 raise Suspended([path]) from None
             except Bailed as bailed:
-                _succeed(core, step, bailed.value, began, scope)
+                await _succeed(core, step, bailed.value, began, scope)
                 raise
             except (Exception, SystemExit) as error:
                 if hooks is not None:
                     verdict, _ = await core.fire("step.error", path, error, attempt, iteration, scope)
                     if isinstance(verdict, Replace | Skip):
                         outcome = verdict.value if isinstance(verdict, Replace) else given
-                        _succeed(core, step, outcome, began, scope)
+                        await _succeed(core, step, outcome, began, scope)
                         return outcome
                     if isinstance(verdict, Retry) and asked_by_hooks < HOOK_RETRIES:
                         asked_by_hooks += 1
@@ -195,9 +195,9 @@ async def _attempts(
                     failed["excused"] = True
                 if core.keeps_exceptions and _can_be_kept(error):
                     failed["output"] = error
-                emit(ev.STEP_RESULT, failed, path, attempt, durable=True)
+                await core.recorder.record(ev.STEP_RESULT, failed, path, attempt)
                 raise StepFailed(path, described, error) from None
-            _succeed(core, step, outcome, began, scope)
+            await _succeed(core, step, outcome, began, scope)
             if hooks is not None:
                 await core.fire("checkpoint", path, outcome, attempt, iteration, scope)
             return outcome
@@ -205,19 +205,18 @@ async def _attempts(
         core.counts.executing -= 1
 
 
-def _succeed(core: Core, step: StepRun, outcome: Any, began: float, scope: StateScope) -> None:
+async def _succeed(core: Core, step: StepRun, outcome: Any, began: float, scope: StateScope) -> None:
     payload = {"status": "success", "output": outcome, "duration": time.perf_counter() - began}
     if step.changes:
         payload["state"] = step.changes
     if step.spec.compensate is not None:
         payload["compensate"] = True
     try:
-        core.recorder.emit(ev.STEP_RESULT, payload, step.path, step.attempt, durable=True)
+        await core.recorder.record(ev.STEP_RESULT, payload, step.path, step.attempt)
     except Exception as error:  # the store cannot keep this value
         described = error_of(error)
-        core.recorder.emit(
-            ev.STEP_RESULT, {"status": "failed", "error": described}, step.path, step.attempt, durable=True
-        )
+        body = {"status": "failed", "error": described}
+        await core.recorder.record(ev.STEP_RESULT, body, step.path, step.attempt)
         raise StepFailed(step.path, described, error) from None
     if step.changes:
         scope.apply(step.changes)

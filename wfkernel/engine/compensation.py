@@ -30,7 +30,7 @@ async def compensate(core: Core, error: dict[str, Any]) -> None:
     if not state.compensable:
         return
     if state.failure is None:
-        recorder.emit(ev.RUN_COMPENSATING, {"error": error, "steps": len(state.compensable)}, durable=True)
+        await recorder.record(ev.RUN_COMPENSATING, {"error": error, "steps": len(state.compensable)})
     while state.compensated < len(state.compensable):
         path, given, output = state.compensable[-1 - state.compensated]
         spec: StepSpec | None = core.functions.get(path)
@@ -49,7 +49,7 @@ async def compensate(core: Core, error: dict[str, Any]) -> None:
             except Exception as problem:
                 failed, status = problem, "failed"
         body = {"status": status, "error": error_of(failed) if failed is not None else None}
-        recorder.emit(ev.STEP_COMPENSATED, body, path, durable=True)
+        await recorder.record(ev.STEP_COMPENSATED, body, path)
         await core.fire("compensation.finish", path, failed)
 
 

@@ -12,6 +12,7 @@ from typing import Final, Literal, Protocol, get_args
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event
+from wfkernel.engine.group_commit import on_disk
 from wfkernel.errors import DefinitionError
 
 __all__ = ["Durability", "EventLog", "RunLog", "checked_durability"]
@@ -22,9 +23,10 @@ _LEAVES: Final = frozenset({ev.RUN_SUSPENDED, ev.RUN_FINISH, ev.RUN_PAUSED, ev.R
 
 
 class EventLog(Protocol):
-    """Where events go. `durable` means: on disk when the call returns."""
+    """Where events go. `durable` means: on disk when the call returns; `sync` makes that true of all events so far."""
 
     def append(self, events: list[Event], *, durable: bool = True) -> None: ...
+    def sync(self) -> None: ...
 
 
 def checked_durability(said: str | None) -> Durability | None:
@@ -65,3 +67,8 @@ class RunLog:
             self._held.clear()
         else:
             self._held.append(event)
+
+    async def on_disk(self) -> None:
+        """Return once what was written is on disk, if the run wants that."""
+        if self._durability == "fsync":
+            await on_disk(self._log)

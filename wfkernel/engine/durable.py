@@ -246,9 +246,9 @@ class DurableContext(ConditionContext):
             failed = error if isinstance(error, StepFailed) else StepFailed(path, error_of(error), error)
             output = await nesting.failed(failed)
             if output is UNKNOWN:
-                emit(ev.STEP_RESULT, {"status": "failed", "error": failed.error}, path, 1, durable=True)
+                await self.core.recorder.record(ev.STEP_RESULT, {"status": "failed", "error": failed.error}, path, 1)
                 raise failed.exception or StepError(path, failed.error) from None
-        emit(ev.STEP_RESULT, {"status": "success", "output": output}, path, 1, durable=True)
+        await self.core.recorder.record(ev.STEP_RESULT, {"status": "success", "output": output}, path, 1)
         return output
 
     async def _sleep(self, path: str, known: bool, moment: Callable[[], float]) -> None:
@@ -329,7 +329,7 @@ class DurableFunction:
             and state.function is not None
             and code_differs(state.definition, self.definition_digest())
         ):
-            core.recorder.emit(ev.RUN_DRIFT, {"changes": [{"step": "", "what": "code"}], "policy": "pin"}, durable=True)
+            await core.recorder.record(ev.RUN_DRIFT, {"changes": [{"step": "", "what": "code"}], "policy": "pin"})
             pinned = DurableFunction(reveal(state.function, self.options.codec), self.id, self.options, "pin", None)
             return await pinned.body(core, "", value, scope, "pin")
         return await self.body(core, "", value, scope, self.on_drift)

@@ -44,16 +44,14 @@ class Execution:
             return await self.end("canceled" if core.signal.is_set() else "success", bailed.value, scope)
         except Suspended as suspended:
             paths = suspended.paths
-            recorder.emit(ev.RUN_SUSPENDED, {"status": "suspended", "paths": suspended_paths(core.state)}, durable=True)
+            await recorder.record(ev.RUN_SUSPENDED, {"status": "suspended", "paths": suspended_paths(core.state)})
             await core.fire("run.suspend", "", paths, scope=scope)
             return await self._stop(scope, None)
         except Parked as parked:
-            recorder.emit(
-                ev.RUN_WAITING, {"status": "waiting", "wake_at": parked.wake_at, "parked": True}, durable=True
-            )
+            await recorder.record(ev.RUN_WAITING, {"status": "waiting", "wake_at": parked.wake_at, "parked": True})
             return await self._stop(scope, None)
         except Paused:
-            recorder.emit(ev.RUN_PAUSED, {"status": "paused", "reason": core.hold.reason}, durable=True)
+            await recorder.record(ev.RUN_PAUSED, {"status": "paused", "reason": core.hold.reason})
             return await self._stop(scope, None, callbacks=False)
         except Canceled:
             return await self.end("canceled", None, scope)
@@ -105,7 +103,7 @@ class Execution:
                 core.recorder.emit(ev.RUN_CANCEL, body)
         else:
             payload["error"] = error
-        core.recorder.emit(ev.RUN_FINISH, payload, durable=True)
+        await core.recorder.record(ev.RUN_FINISH, payload)
         return await self._stop(scope, exception)
 
     async def _stop(

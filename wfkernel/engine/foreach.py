@@ -97,13 +97,13 @@ async def run_foreach(
         halts.append(Suspended(_suspended_below(core, f"{path}[{index}]")))
     failed = next((halt for halt in halts if isinstance(halt, StepFailed)), None)
     if failed is not None:
-        emit(ev.STEP_RESULT, {"status": "failed", "error": failed.error}, path, 1, durable=True)
+        await core.recorder.record(ev.STEP_RESULT, {"status": "failed", "error": failed.error}, path, 1)
     raise_most_serious(halts)
     _, outputs = await core.fire("loop.finish", path, outputs, scope=own)
     payload: dict[str, Any] = {"status": "success", "output": outputs}
     if own.changes:
         payload["state"] = own.changes
-    emit(ev.STEP_RESULT, payload, path, 1, durable=True)
+    await core.recorder.record(ev.STEP_RESULT, payload, path, 1)
     scope.apply(own.changes)
     return outputs
 

@@ -141,7 +141,7 @@ async def run_nested(
     payload = {"status": "success", "output": output}
     if inner.changes:
         payload["state"] = inner.changes
-    emit(ev.STEP_RESULT, payload, path, 1, durable=True)
+    await core.recorder.record(ev.STEP_RESULT, payload, path, 1)
     scope.apply(inner.changes)
     return output
 

@@ -36,5 +36,5 @@ async def run_map(core: Core, frame: Frame, node: nodes.Map, value: Any, scope: 
                     output[key] = source(seen)
     except Exception as error:
         fail(core, path, error)
-    core.recorder.emit(ev.STEP_RESULT, {"status": "success", "output": output}, path, 1, durable=True)
+    await core.recorder.record(ev.STEP_RESULT, {"status": "success", "output": output}, path, 1)
     return output

@@ -38,24 +38,37 @@ class Recorder:
         self._now = now
 
     def emit(
-        self, type_: str, payload: dict[str, Any], path: str = "", attempt: int = 0, *, durable: bool = False
-    ) -> None:
-        """One more event. `durable`: it is on disk when this returns, as far as the run's durability goes."""
+        self, type_: str, payload: dict[str, Any], path: str = "", attempt: int = 0, *, durable: bool = False,
+        sync: bool = True,
+    ) -> None:  # fmt: skip
+        """One more event. `durable`: it is on disk when this returns, as far as the run's durability goes.
+
+        Without `sync` that is for the caller to wait for, see `record`.
+        """
         with self.lock:
             state = self.state
             event = Event(state.run_id, state.seq + 1, self._now(), type_, path, attempt, payload)
             if self._log is not None:
-                self._write(self._log, event, durable)
+                self._write(self._log, event, durable, sync)
             state.apply(event)
             self.hub.publish(event)
 
-    def _write(self, log: RunLog, event: Event, durable: bool) -> None:
+    async def record(self, type_: str, payload: dict[str, Any], path: str = "", attempt: int = 0) -> None:
+        """`emit` a durable event and wait for the disk, together with all that waits for it just now.
+
+        Listeners see the event a moment before; nothing that builds on it may begin before this returns.
+        """
+        self.emit(type_, payload, path, attempt, durable=True, sync=False)
+        if self._log is not None:
+            await self._log.on_disk()
+
+    def _write(self, log: RunLog, event: Event, durable: bool, sync: bool) -> None:
         payload = event.payload
         if self.codec is not None:
             payload = stored_payload(event.type, payload, self.codec, durable and log.syncs)
             if payload is not event.payload:
                 event = Event(event.run_id, event.seq, event.ts, event.type, event.path, event.attempt, payload)
-        log.append(event, durable=durable)
+        log.append(event, durable=durable and sync)
 
     def stored(self, type_: str, payload: dict[str, Any]) -> dict[str, Any]:
         """`payload` as it is stored, what it refers to on disk."""

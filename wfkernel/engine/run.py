@@ -164,7 +164,7 @@ class Run:
             _, value = await core.fire("run.start", "", value)
         except Canceled:
             return await self._refused_by_hook(core, value, initial, known)
-        self._emit_start(value, initial, known)
+        await self._emit_start(value, initial, known)
         return await self._drive(core, value)
 
     def _check_free(self, state: RunState, known: int) -> None:
@@ -178,14 +178,14 @@ class Run:
             )
 
     async def _refused_by_hook(self, core: Core, value: Any, initial: dict[str, Any], known: int) -> RunResult:
-        self._emit_start(value, initial, known)
+        await self._emit_start(value, initial, known)
         try:
             return await Execution(self.program, self.options, core, self._session_id).end("canceled", None, None)
         finally:
             if self.options.store is None:
                 _memory.keep(self._recorder.state)
 
-    def _emit_start(self, value: Any, initial: dict[str, Any], known: int) -> None:
+    async def _emit_start(self, value: Any, initial: dict[str, Any], known: int) -> None:
         payload = {
             "status": "running",
             "workflow": self.program.id,
@@ -208,7 +208,7 @@ class Run:
 
             self._claim(decide, new=True)
             return
-        self._recorder.emit(ev.RUN_START, payload, durable=True)
+        await self._recorder.record(ev.RUN_START, payload)
         if self.options.store is None:
             _memory.keep(self._recorder.state)
 
@@ -321,7 +321,7 @@ class Run:
             if self.options.store is None:
                 _memory.keep(self._recorder.state)
             else:
-                self._recorder.emit(ev.RUN_START, {"status": "pending", "workflow": self.program.id, "state": {}, "mode": self.program.mode}, durable=True)  # fmt: skip
+                await self._recorder.record(ev.RUN_START, {"status": "pending", "workflow": self.program.id, "state": {}, "mode": self.program.mode})  # fmt: skip
         self._claim(decide)
         core = self._new_core(per_step, target)
         start = reveal(self.state.input, codec)

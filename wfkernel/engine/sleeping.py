@@ -47,7 +47,7 @@ async def sleep_until(core: Core, path: str, value: Any, wake_at: float, scope: 
     emit, state = core.recorder.emit, core.state
     step = state.steps.get(path)
     if step is None or step.wake_at is None:
-        emit(ev.STEP_WAITING, {"input": value, "wake_at": wake_at, "status": "waiting"}, path, durable=True)
+        await core.recorder.record(ev.STEP_WAITING, {"input": value, "wake_at": wake_at, "status": "waiting"}, path)
     left = wake_at - core.clock.now()
     verdict, left = await core.fire("sleep", path, left, scope=scope)
     if not isinstance(verdict, Skip) and left > 0:
@@ -62,4 +62,4 @@ async def sleep_until(core: Core, path: str, value: Any, wake_at: float, scope: 
             core.sleeping.remove(wake_at)
         if core.state.status == "waiting":
             emit(ev.RUN_CONTINUE, {"status": "running"})
-    emit(ev.STEP_RESULT, {"status": "success", "output": value}, path, durable=True)
+    await core.recorder.record(ev.STEP_RESULT, {"status": "success", "output": value}, path)
