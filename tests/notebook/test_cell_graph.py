@@ -90,6 +90,17 @@ def test_a_failing_step_is_shown_as_itself(kernel):
     assert k.run("%workflow run").error[0] == "ZeroDivisionError"
 
 
+def test_the_graph_is_drawn_from_what_steps_read(kernel):
+    k = kernel()
+    for source in ("%%step a\nx = 1", "%%step b\ny = x", "%%step c\nz = x", "%%step d\nw = y + z"):
+        k.run(source)
+    shown = k.run("%workflow graph").outputs[0]["content"]["data"]
+    assert shown["text/vnd.mermaid"] == shown["text/plain"]
+    arrows = [line.strip() for line in shown["text/plain"].splitlines() if "-->" in line]
+    assert arrows == ["n1 --> n2", "n1 --> n3", "n2 --> n4", "n3 --> n4"]
+    assert k.run("%workflow graph --mermaid").text.strip() == shown["text/plain"]
+
+
 @pytest.mark.parametrize(
     ("cell", "words"),
     [

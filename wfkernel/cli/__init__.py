@@ -23,7 +23,7 @@ from wfkernel.cli.shared import EXIT_STATUSES, exit_in_one_line
 __all__ = ["app", "main"]
 
 FAMILIES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "Run": {"running": ("run", "resume", "wake"), "headless": ("inspect", "batch")},
+    "Run": {"running": ("run", "resume", "wake"), "headless": ("inspect", "batch", "export")},
     "Look": {"looking": ("ls", "show"), "searching": ("search",)},
     "Set up": {"configuration": ("config",)},
     "Keep": {"checkpoints": ("checkpoint",), "upkeep": ("fsck", "recover", "prune", "trust"), "database": ("db",)},

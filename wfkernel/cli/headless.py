@@ -1,4 +1,4 @@
-"""``wf inspect`` and ``wf batch``: what a notebook takes, and running it for many parameter sets."""
+"""``wf inspect``, ``wf batch``, ``wf export``: what a notebook takes, running it many times, and as a plain module."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ def inspect(notebook: NotebookArgument, as_json: JsonOption = False) -> None:
     else:
         _print_inspection(found)
     raise typer.Exit(FAILED if found["problems"] else SUCCESS)
+
+
+@commands.command()
+def export(
+    notebook: NotebookArgument,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The .py file; without it: shown.")] = None,
+) -> None:
+    """Write a notebook as a plain Python module with @step functions."""
+    from wfkernel.notebook.exporting import export_notebook, write_module
+
+    if output is None:
+        typer.echo(export_notebook(notebook), nl=False)
+    else:
+        write_module(notebook, output)
 
 
 @commands.command()

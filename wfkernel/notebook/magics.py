@@ -6,6 +6,7 @@ import ast
 import json
 import shlex
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
@@ -13,6 +14,7 @@ from IPython.display import display
 
 from wfkernel.errors import DefinitionError, RunNotFound
 from wfkernel.notebook import frontend
+from wfkernel.notebook.exporting import export_notebook, write_module
 from wfkernel.notebook.rundiff import render_comparison_html, render_comparison_text
 from wfkernel.notebook.runlist import render_runs_html, render_runs_text
 from wfkernel.notebook.view import render_html, render_text, view_of
@@ -68,8 +70,12 @@ class WorkflowMagics(Magics):
                 self._display(render_runs_html(rows), render_runs_text(rows))
             case "run":
                 self._run(arguments.name, arguments.stale)
+            case "graph":
+                self._graph(arguments.name, arguments.mermaid)
             case "diff":
                 self._diff(arguments.before, arguments.after)
+            case "export":
+                self._export(arguments.file)
             case "resume":
                 self._resume(arguments.data, arguments.step)
             case "set":
@@ -109,10 +115,29 @@ class WorkflowMagics(Magics):
         else:
             graphs.run(graph)
 
+    def _graph(self, name: str | None, as_text: bool) -> None:
+        chart = mermaid(self._session.graphs.find(name))
+        if as_text:
+            print(chart)
+        else:
+            display({MIME_TYPE: chart, "text/plain": chart}, raw=True)
+
     def _diff(self, before: str, after: str) -> None:
         store = self._session.store
         compared = compare_runs(store.load(store.find(before)), store.load(store.find(after)))
         self._display(render_comparison_html(compared), render_comparison_text(compared))
+
+    def _export(self, file: str | None) -> None:
+        path = self._session.path
+        if path is None or not path.is_file():
+            raise DefinitionError(
+                "%workflow export reads the notebook's file, which is not known here: save the notebook"
+            )
+        if file is None:
+            print(export_notebook(str(path)))
+        else:
+            write_module(str(path), Path(file))
+            print(f"wrote {file}")
 
     def _tell_stale(self) -> None:
         stale = self._session.stale.find()

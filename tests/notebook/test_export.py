@@ -1,0 +1,120 @@
+"""A notebook exported as a plain module really runs, and gives what the notebook gave."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.notebook.test_headless import N, wf, write
+from wfkernel.errors import DefinitionError
+from wfkernel.notebook.exporting import export_notebook, write_module
+from wfkernel.plan.export import SourceCell, export_module
+
+CELLS = [
+    "%load_ext wfkernel\n%matplotlib inline",
+    "month: int = 1  # which month",
+    "import json\nimport os\nfrom pydantic import BaseModel\nfrom wfkernel import suspend, write\n"
+    "class Approval(BaseModel):\n    approve: bool",
+    "path = f'{month}.csv'\nlog = []",
+    "%%step load --retries 2\n# why: kept\nwrite('hello')\ndata = [month, 3, 2]\ntext = '''\n  multi\nline'''\n"
+    "if month > 100:\n    extra = 1",
+    "%%step clean\nclean = sorted(data)\nlog.append('clean')",
+    "top = clean[:2]",
+    "%%step pages --foreach item in clean --concurrency 2\nimport math\npage = math.prod([item, 10])",
+    "%%step big --when sum(clean) > 1000\nbig = True",
+    "%%step approve\nanswer = suspend(Approval, message=f'{sum(clean)}?')",
+    "def fmt(x):\n    return f'{x} {path} {text}'",
+    "%%step report\nimport asyncio\nawait asyncio.sleep(0)\n"
+    "report = [fmt(p) for p in page] + log + top + [answer.approve, json.dumps(month)]\nreport",
+]
+
+
+@pytest.fixture
+def notebook(tmp_path: Path) -> Path:
+    made = [N.new_code_cell(source) for source in CELLS]
+    made[1].metadata["tags"] = ["parameters"]
+    return write(tmp_path / "monthly-report.ipynb", made)
+
+
+def load(path: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_module_suspends_resumes_and_gives_the_notebooks_values(kernel, tmp_path, notebook):
+    k = kernel(notebook=notebook.name, WFKERNEL_ANSWERS='{"approve": {"approve": true}}')
+    for source in [CELLS[1].replace("1", "5"), *CELLS[2:]]:
+        assert k.run(source).status == "ok"
+    wanted = k.value("report")
+    assert k.run("%workflow export monthly.py").text.strip() == "wrote monthly.py"
+
+    module = load(tmp_path / "monthly.py")
+    run = module.monthly_report.create_run()
+    suspended = _sync(run.start({"month": 5}))
+    assert suspended.status == "suspended"
+    done = _sync(run.resume({"approve": True}))
+    assert done.status == "success", done.error
+    assert repr(done.result["report"]) == wanted
+    assert "'clean', 2, 3, True, '5'" in wanted
+    assert done.steps["load"].attempts == 1  # resuming remembered it
+
+
+def _sync(coroutine: Any) -> Any:
+    from wfkernel.engine.loop import run_sync
+
+    return run_sync(coroutine)
+
+
+def test_the_text_of_the_cells_is_kept(notebook):
+    module = export_notebook(str(notebook))
+    for kept in (
+        "    # why: kept\n", "  multi\nline'''", "# %matplotlib inline", "@step(id='load', retries=2, delay=1, backoff=2)",
+        "class Approval(BaseModel):\n    approve: bool", "async def monthly_report(ctx", "inputs.get('month', month)",
+    ):  # fmt: skip
+        assert kept in module
+
+
+def test_the_command_writes_it_and_replaces_only_what_it_wrote(tmp_path, notebook):
+    wf(tmp_path, "export", notebook.name, "-o", "monthly.py")
+    wf(tmp_path, "export", notebook.name, "-o", "monthly.py")
+    (tmp_path / "own.py").write_text("precious = 1")
+    assert "was not exported from a notebook" in wf(tmp_path, "export", notebook.name, "-o", "own.py", code=2).stderr
+    with pytest.raises(DefinitionError, match=r"ends in \.py"):
+        write_module(str(notebook), tmp_path / "monthly.txt")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("%%step a\nfiles = !ls", "cell 1: a plain module cannot run `files = !ls`"),
+        ("%%step a\nget_ipython().run_line_magic('x', '')", "cell 1: a plain module has no get_ipython()"),
+        ("%%step a\ndef f():\n    global x\n    x = 1\nf()", "cell 1: `global x` has no counterpart"),
+        ("x = 1", "has no step to export"),
+        ("%%step a\nctx = 1", "binds 'ctx', a name the exported module needs for itself"),
+    ],
+)
+def test_what_a_plain_module_cannot_do_is_refused_in_one_line(source, words):
+    with pytest.raises(DefinitionError) as refused:
+        export_module([SourceCell(1, source)], "nb", "nb.ipynb")
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_names_never_collide():
+    module = export_module(
+        [SourceCell(1, "nb = 1"), SourceCell(2, "%%step nb\nb = nb"), SourceCell(3, "%%step b\nc = b + 1")],
+        "nb",
+        "nb.ipynb",
+    )
+    space: dict[str, Any] = {"__name__": "nb_module"}
+    exec(module, space)
+    assert space["nb_workflow"].run().result == {"c": 2}
