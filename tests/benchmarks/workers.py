@@ -31,7 +31,7 @@ class Quiet:
 
     path = "bench"
 
-    def answer(self, model: Any, message: str, payload: Any) -> Any:
+    def answer(self, model: Any, message: str, payload: Any, label: Any = ()) -> Any:
         raise NotImplementedError
 
     def write(self, text: str) -> None: ...

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,14 +87,17 @@ class Elsewhere:
     def __init__(self, folder: Path) -> None:
         self.path = folder / ".wfkernel" / "store.duckdb"
         self.path.parent.mkdir(exist_ok=True)
+        self.processes: list[subprocess.Popen[str]] = []
 
     def start(self, script: str, *args: str) -> subprocess.Popen[str]:
         file = self.path.parent / f"script{time.monotonic_ns()}.py"
         file.write_text(textwrap.dedent(FLOW) + textwrap.dedent(script))
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, str(file), str(self.path), *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             cwd=Path(__file__).parents[2], env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         )  # fmt: skip
+        self.processes.append(process)
+        return process
 
     def run(self, script: str, *args: str) -> tuple[int, str]:
         process = self.start(script, *args)
@@ -109,5 +112,9 @@ class Elsewhere:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Elsewhere:
-    return Elsewhere(tmp_path)
+def elsewhere(tmp_path: Path) -> Iterator[Elsewhere]:
+    made = Elsewhere(tmp_path)
+    yield made
+    for process in made.processes:
+        process.kill()
+        process.wait()

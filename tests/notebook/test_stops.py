@@ -224,3 +224,20 @@ def test_a_command_heard_twice_is_done_once(k):
 def test_the_list_of_runs_comes_from_the_store(k):
     listed = k.control(op="runs")
     assert [run["run_id"] for run in listed["runs"]] == [listed["current"]["run_id"]]
+
+
+def test_another_process_stops_and_answers_the_run_of_a_busy_kernel(k, folder):
+    store = Store(folder / ".wfkernel" / "store.duckdb")
+    run = status(k)["run_id"]
+    try:
+        name, result = stopped(k, "time.sleep(60)", lambda: store.send(run, {"op": "suspend", "by": "wf suspend"}))
+        assert result.error == ("RunStopped", f"the run was suspended at step '{name}' (wf suspend)")
+        asking = next(names)
+        k.run("from wfkernel import suspend")
+        k.run(f"%%step {asking}\nanswer = suspend()", cell_id=asking)
+        reply = store.send(run, {"op": "resume", "step": asking, "data": 7})
+        assert reply["ok"], reply
+        k.run(f"%%step {asking}\nanswer = suspend()", cell_id=asking)
+        assert k.value("answer") == "7"
+    finally:
+        store.close()

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from wfkernel import progress, suspend, write
+from wfkernel.engine.answers import validate_answer
 from wfkernel.engine.context import current_step
-from wfkernel.engine.script import validate_answer
 from wfkernel.engine.signal import CancelSignal, cancel_signal
 from wfkernel.errors import AnswerInvalid, RunSuspended
 
@@ -61,7 +61,7 @@ class RecordingStep:
     def progress(self, done: float, total: float | None, label: str) -> None:
         self.told.append(("progress", done, total, label))
 
-    def answer(self, model: type[BaseModel] | None, message: str, payload: Any) -> Any:
+    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Any = ()) -> Any:
         self.told.append(("answer", model, message, payload))
         index = self._asked
         self._asked += 1

@@ -6,12 +6,13 @@ of `wfkernel.engine.failures`. A step whose result is known is never executed: `
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import time
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.answers import prepared_answers
+from wfkernel.engine.clock import SYSTEM_CLOCK, time_limit
 from wfkernel.engine.context import enter, leave
 from wfkernel.engine.failures import (
     Bailed,
@@ -247,9 +248,9 @@ async def _call(core: Core, spec: StepSpec, worker: str, step: StepRun, value: A
     with core.signal.listening(lambda: signal.set(core.signal.reason)), signalled_by(signal):
         if spec.timeout is None:
             return await _on_worker(core, spec, worker, step, args, kwargs, signal)
-        deadline = asyncio.timeout(spec.timeout)
         try:
-            async with deadline:
+            # Work in threads and processes takes real time whatever the run's clock is, and so does its limit.
+            async with time_limit(core.clock if worker == "inline" else SYSTEM_CLOCK, spec.timeout) as deadline:
                 return await _on_worker(core, spec, worker, step, args, kwargs, signal)
         except TimeoutError:
             if not deadline.expired():
@@ -280,6 +281,8 @@ async def _on_worker(
         finally:
             leave(token)
     answers = list(core.state.step(step.path).answers)
+    if worker != "threads":  # where the step itself cannot ask for them
+        answers += prepared_answers(step.path)[len(answers) :]
     call = Call(
         spec.function, args, kwargs, step.path, step.attempt, answers, step.environment() if worker != "threads" else {}
     )

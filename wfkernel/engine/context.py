@@ -21,10 +21,26 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["StepContext", "current_step", "enter", "leave", "progress", "running", "suspend", "track", "write"]
+__all__ = [
+    "Label",
+    "StepContext",
+    "current_step",
+    "enter",
+    "labels_of",
+    "leave",
+    "progress",
+    "running",
+    "suspend",
+    "track",
+    "write",
+]
 
 PROGRESS_SECONDS: Final = 0.1
 """At most one progress event per step in this time; the last one always counts."""
+
+
+Label = str | Iterable[str]
+"""A name a suspension can be answered by, or several."""
 
 
 class StepContext(Protocol):
@@ -32,7 +48,7 @@ class StepContext(Protocol):
 
     path: str
 
-    def answer(self, model: type[BaseModel] | None, message: str, payload: Any) -> Any:
+    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Label = ()) -> Any:
         """The answer for this `suspend` call; raises `RunSuspended` when there is none yet."""
 
     def write(self, text: str) -> None:
@@ -84,14 +100,16 @@ def _inside(function: str) -> StepContext:
 
 
 @overload
-def suspend(model: type[Model], /, message: str = "", *, payload: Any = None) -> Model: ...
+def suspend(model: type[Model], /, message: str = "", *, payload: Any = None, label: Label = ()) -> Model: ...
 
 
 @overload
-def suspend(model: None = None, /, message: str = "", *, payload: Any = None) -> Any: ...
+def suspend(model: None = None, /, message: str = "", *, payload: Any = None, label: Label = ()) -> Any: ...
 
 
-def suspend(model: type[BaseModel] | None = None, /, message: str = "", *, payload: Any = None) -> Any:
+def suspend(
+    model: type[BaseModel] | None = None, /, message: str = "", *, payload: Any = None, label: Label = ()
+) -> Any:
     """Suspend the run until somebody answers, and return the answer.
 
     The run stops here; no thread waits. When it is resumed, the step is executed again from its start and its n-th call
@@ -101,8 +119,14 @@ def suspend(model: type[BaseModel] | None = None, /, message: str = "", *, paylo
         model: pydantic model of the answer; the resume form is made from it. Without one any JSON value is accepted.
         message: what to decide, for the person who answers.
         payload: JSON-safe data shown with the question and kept in the run's events.
+        label: a name, or several, the question can be answered by in place of the step's.
     """
-    return _inside("suspend").answer(model, message, payload)
+    return _inside("suspend").answer(model, message, payload, label)
+
+
+def labels_of(label: Label) -> list[str]:
+    """The labels as a list."""
+    return [label] if isinstance(label, str) else list(label)
 
 
 def write(*values: object, sep: str = " ") -> None:

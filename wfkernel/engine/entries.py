@@ -12,7 +12,7 @@ from typing import Any, NoReturn, Protocol
 from wfkernel.engine import events as ev
 from wfkernel.engine.attempt import error_of
 from wfkernel.engine.core import Core, Frame
-from wfkernel.engine.failures import StepFailed
+from wfkernel.engine.failures import FunctionExited, StepFailed
 from wfkernel.engine.scope import StateScope
 from wfkernel.engine.step_run import ConditionContext
 from wfkernel.plan.nodes import Body, Call
@@ -31,8 +31,11 @@ class RunBody(Protocol):
 
 async def ask(call: Call, value: Any, context: ConditionContext) -> Any:
     """What a condition, a map or a duration of the user says."""
-    found = call(value, lambda: context)
-    return await found if inspect.isawaitable(found) else found
+    try:
+        found = call(value, lambda: context)
+        return await found if inspect.isawaitable(found) else found
+    except SystemExit as left:  # it would end the event loop, and with it every run of this process
+        raise FunctionExited(f"sys.exit({left.code!r}) was called by a function of the workflow.") from left
 
 
 def fail(core: Core, path: str, error: Exception) -> NoReturn:

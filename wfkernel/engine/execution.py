@@ -66,7 +66,7 @@ class Execution:
             recorder.hub.close()
             raise
         except BaseException as error:
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception | SystemExit):
                 raise
             exception = error
             return await self._fail(StepFailed("", error_of(error), exception), scope)

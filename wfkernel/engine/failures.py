@@ -14,6 +14,7 @@ __all__ = [
     "Bailed",
     "Canceled",
     "CpuLimit",
+    "FunctionExited",
     "Halt",
     "HookCanceled",
     "InputInvalid",
@@ -99,6 +100,10 @@ class Tripwire(WorkflowError):
 
 def _make_tripwire(reason: str, retry: bool, metadata: Any) -> Tripwire:
     return Tripwire(reason, retry=retry, metadata=metadata)
+
+
+class FunctionExited(WorkflowError):
+    """A condition, map or duration called `sys.exit`."""
 
 
 class StepTimeout(WorkflowError):

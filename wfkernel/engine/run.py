@@ -382,7 +382,10 @@ class Run:
         return True
 
     async def rollback(self, to: str) -> dict[str, Any]:
-        """Set the state of an ended or suspended run to what it was when step `to` ended. Returns that state."""
+        """Set the state of an ended or suspended run to what it was when step `to` ended. Returns that state.
+
+        `to` is a path: ``step``, or ``nested.step`` for one inside a workflow.
+        """
         codec = self.options.codec
         self._refresh()
         at = self.state.steps.get(to)

@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.answers import prepared_answers, validate_answer
+from wfkernel.engine.context import Label, labels_of
 from wfkernel.engine.durability import Durability, EventLog, RunLog
 from wfkernel.engine.events import Event
 from wfkernel.engine.remember import doc_once, remembered
@@ -27,7 +29,7 @@ from wfkernel.errors import AnswerInvalid, DefinitionError, RunSuspended
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["EventLog", "Inputs", "ScriptRun", "StepRun", "validate_answer"]
+__all__ = ["EventLog", "Inputs", "ScriptRun", "StepRun"]
 
 Inputs = dict[str, dict[str, Any]]
 """name -> {"digest": content digest, "from": name of the step that bound it, "" for a plain cell}."""
@@ -212,7 +214,7 @@ class StepRun:
 
     # -- StepContext -------------------------------------------------------------------------------------------------
 
-    def answer(self, model: type[BaseModel] | None, message: str, payload: Any) -> Any:
+    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Label = ()) -> Any:
         if model is not None and not (isinstance(model, type) and hasattr(model, "model_json_schema")):
             raise DefinitionError(
                 f"suspend() in step '{self.path}' takes a pydantic model class or nothing, not {model!r}"
@@ -220,7 +222,7 @@ class StepRun:
         index, self._asked = self._asked, self._asked + 1
         answers = self.state.answers
         if index >= len(answers):
-            for data in _prepared_answers(self.path)[index : index + 1]:
+            for data in prepared_answers(self.path)[index : index + 1]:
                 self.run.emit(
                     ev.STEP_RESUMED, {"index": index, "data": data, "by": "settings"}, self.path, self.attempt
                 )
@@ -228,16 +230,22 @@ class StepRun:
             try:
                 return validate_answer(self.path, model, answers[index])
             except AnswerInvalid as refused:
-                self._suspend(index, model, message, payload)
+                self._suspend(index, model, message, payload, label)
                 self.run.refuse(self.path, refused.problems)
                 raise RunSuspended(self.run.run_id, self.path, f"{message} ({refused})") from None
-        self._suspend(index, model, message, payload)
+        self._suspend(index, model, message, payload, label)
         raise RunSuspended(self.run.run_id, self.path, message)
 
-    def _suspend(self, index: int, model: type[BaseModel] | None, message: str, payload: Any) -> None:
+    def _suspend(self, index: int, model: type[BaseModel] | None, message: str, payload: Any, label: Label) -> None:
         self.model = model
         schema = model.model_json_schema() if model is not None else {}
-        body = {"index": index, "message": message, "schema": schema, "payload": _json_safe(self.path, payload)}
+        body = {
+            "index": index,
+            "message": message,
+            "schema": schema,
+            "payload": _json_safe(self.path, payload),
+            "labels": labels_of(label),
+        }
         self.run.emit(ev.STEP_SUSPENDED, body, self.path, self.attempt)
         self.run.emit(ev.RUN_SUSPENDED, {"status": "suspended", "paths": [self.path]}, durable=True)
 
@@ -249,19 +257,6 @@ class StepRun:
 
     def remember(self, text: str, meta: dict[str, Any]) -> None:
         self.run.emit(ev.CONTEXT_REMEMBER, remembered(text, meta), self.path, self.attempt)
-
-
-def validate_answer(path: str, model: type[BaseModel] | None, data: Any) -> Any:
-    """`data` as an instance of `model`. Raises `AnswerInvalid` naming every field that does not fit."""
-    if model is None:
-        return data
-    from pydantic import ValidationError
-
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        problems = [(".".join(map(str, e["loc"])), e["msg"]) for e in error.errors()]
-        raise AnswerInvalid(path, problems) from None
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
@@ -296,11 +291,3 @@ def _json_safe(path: str, payload: Any) -> Any:
         return to_jsonable_python(payload)
     except PydanticSerializationError as error:
         raise DefinitionError(f"suspend() in step '{path}': the payload is not JSON-safe: {error}") from None
-
-
-def _prepared_answers(path: str) -> list[Any]:
-    """Answers for `path` given beforehand (the setting `answers`), for runs nobody watches."""
-    from wfkernel.settings import settings
-
-    given = settings().answers.get(path, [])
-    return given if isinstance(given, list) else [given]

@@ -87,6 +87,10 @@ class StepState:
     resumed_at: float | None = None
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
 
+    def answers_to(self, name: str) -> bool:
+        """Whether `name` is the step's path or a label it suspended with."""
+        return name == self.path or (self.suspension is not None and name in self.suspension.labels)
+
 
 @dataclass(slots=True, weakref_slot=True)
 class RunState:

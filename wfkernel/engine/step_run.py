@@ -10,10 +10,10 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.context import current_step
+from wfkernel.engine.answers import prepared_answers, validate_answer
+from wfkernel.engine.context import Label, current_step, labels_of
 from wfkernel.engine.failures import Bailed, StateInvalid, SuspendDataInvalid
 from wfkernel.engine.remember import remembered
-from wfkernel.engine.script import validate_answer
 from wfkernel.engine.values import reveal
 from wfkernel.errors import AnswerInvalid, DefinitionError, RunSuspended
 from wfkernel.plan.shape import is_model
@@ -249,7 +249,7 @@ class StepRun(ConditionContext):
         """Suspend the run until this step is answered; see `wfkernel.suspend`. Returns the answer on resume."""
         return self.answer(model, message, payload, label)
 
-    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Any = ()) -> Any:
+    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Label = ()) -> Any:
         if model is None:
             model = self.spec.resume
         elif not is_model(model):
@@ -257,6 +257,9 @@ class StepRun(ConditionContext):
                 f"suspend() in step '{self.path}' takes a pydantic model class or nothing, not {model!r}"
             )
         index, self._asked = self._asked, self._asked + 1
+        for data in prepared_answers(self.path)[index : index + 1] if index >= len(self._known.answers) else ():
+            body = {"index": index, "data": data, "by": "settings"}
+            self.core.recorder.emit(ev.STEP_RESUMED, body, self.path, self.attempt)
         answers = self._known.answers
         refused = None
         if index < len(answers):
@@ -264,7 +267,7 @@ class StepRun(ConditionContext):
                 return validate_answer(self.path, model, answers[index])
             except AnswerInvalid as error:
                 refused = error
-        self._emit_suspension(index, model, message, payload, [label] if isinstance(label, str) else list(label))
+        self._emit_suspension(index, model, message, payload, labels_of(label))
         if refused is not None:
             problems = [list(problem) for problem in refused.problems]
             self.core.recorder.emit(ev.STEP_ANSWER_REFUSED, {"problems": problems}, self.path, self.attempt)

@@ -8,7 +8,7 @@ from typing import Any
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.options import Program
-from wfkernel.engine.state import RunState, StepState
+from wfkernel.engine.state import RunState, StepState, parent_path
 from wfkernel.engine.values import Codec, reveal_fields, stored_value
 
 __all__ = ["Change", "Given", "encoded", "state_after", "travel_events"]
@@ -52,11 +52,19 @@ def travel_events(program: Program, known: RunState, target: str, given: Given, 
 
 
 def state_after(known: RunState, at: StepState, codec: Codec | None) -> dict[str, Any]:
-    """The run's state as it was when the step `at` had ended."""
+    """The run's state as it was when the step `at` had ended, as that step saw it.
+
+    What a step inside a workflow or a foreach set counts as long as the one around it had not ended; from then on it is
+    among what that one set. Steps inside others beside `at` are not seen by it.
+    """
     values = reveal_fields(known.initial, codec)
+    around = {at.path}
+    while parent := parent_path(min(around, key=len)):
+        around.add(parent)
     for step in sorted(known.steps.values(), key=lambda step: step.done_seq):
-        if step.changes and step.done_seq <= at.done_seq and "." not in step.path and "[" not in step.path:
-            values.update(reveal_fields(step.changes, codec))
+        if step.changes and step.done_seq <= at.done_seq and parent_path(step.path) in {"", *around}:
+            if step is at or step.path not in around:
+                values.update(reveal_fields(step.changes, codec))
     return values
 
 

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.commands import Command, Reply
 from wfkernel.errors import AnswerInvalid, DefinitionError, RunNotSuspended, WorkflowError
 
 if TYPE_CHECKING:
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from wfkernel.notebook.session import Session
 
 __all__ = ["Command", "Commands", "Reply"]
-
-Command = dict[str, Any]
-Reply = dict[str, Any]
 
 REMEMBERED: Final = 100
 """Replies kept, so that a command that arrives twice is done once."""

@@ -189,7 +189,7 @@ def _suspended_step(state: RunState, wanted: str | None) -> Any:
     if wanted is None and len(waiting) > 1:
         raise RunNotSuspended(f"several steps are suspended ({names}): say which one with --step")
     for step in waiting:
-        if wanted in (None, step.path):
+        if wanted is None or step.answers_to(wanted):
             return step
     raise RunNotSuspended(f"step '{wanted}' is not suspended; suspended: {names}")
 

@@ -17,8 +17,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from wfkernel.engine import events as ev
+<<<<<<< HEAD
 from wfkernel.engine.checkpointing import Follower, check_together, checkpoint_policy
 from wfkernel.engine.durability import Durability, checked_durability
+=======
+from wfkernel.engine.commands import Handler
+>>>>>>> 152e068 (Labels, prepared answers, the run's clock and exits hold everywhere; commands reach a notebook's kernel)
 from wfkernel.engine.events import Event
 from wfkernel.engine.remember import context_flag
 from wfkernel.engine.script import ScriptRun
@@ -42,8 +46,12 @@ def new_run_id() -> str:
 class NotebookRuns:
     """The runs of one notebook, as one kernel sees them."""
 
-    def __init__(self, store: Store, notebook: Path | None, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self, store: Store, notebook: Path | None, on_event: Callable[[Event], None], on_command: Handler
+    ) -> None:
         self._store, self._notebook, self._on_event = store, notebook, on_event
+        self._on_command = on_command
+        self._leave: Callable[[], None] = lambda: None
         self._current: ScriptRun | None = None
         self._follower: Follower | None = None
         self._told: dict[str, str] = {}
@@ -71,6 +79,7 @@ class NotebookRuns:
     def configure(self, durability: Durability | None = None, checkpoints: str | None = None) -> tuple[str, str]:
         """Set the durability or the checkpoints of the present run, and of those begun after it. Returns what holds now.
 
+<<<<<<< HEAD
         Raises `DefinitionError` for what is no policy or does not go together, and changes nothing then.
         """
         run = self.current
@@ -109,6 +118,11 @@ class NotebookRuns:
         if self._follower is not None:
             self._follower(event)
         self._on_event(event)
+=======
+        self._leave()
+        self._leave = self._store.listen(state.run_id, self._on_command)
+        return ScriptRun(self._store, state, self._on_event, durability=settings().durability)
+>>>>>>> 152e068 (Labels, prepared answers, the run's clock and exits hold everywhere; commands reach a notebook's kernel)
 
     def _take_up(self) -> RunState | None:
         headless = os.environ.get(RUN_VARIABLE)

@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.script import Inputs, ScriptRun, StepRun, validate_answer
+from wfkernel.engine.answers import validate_answer
+from wfkernel.engine.script import Inputs, ScriptRun, StepRun
 from wfkernel.engine.state import StepState
 from wfkernel.errors import DefinitionError, RunNotSuspended, RunStopped, StepWaiting, ValueUnreadable
 from wfkernel.notebook import frontend
 from wfkernel.notebook.cellgraph import CellGraphs
 from wfkernel.notebook.cellrun import CellExecution, CellFailure, CellRestore, CellSkip
-from wfkernel.notebook.commands import Commands
+from wfkernel.notebook.commands import Command, Commands, Reply
 from wfkernel.notebook.dispatch import DispatchedCell
 from wfkernel.notebook.namespace import Namespace
 from wfkernel.notebook.prose import cell_doc, keep_prose
@@ -70,7 +71,7 @@ class Session:
         self.cells: dict[str, KnownCell] = {}
         self.active: dict[int, Any] = {}
         """What transformed cells find under ``__wfkernel__``."""
-        self.runs = NotebookRuns(self.store, self.path, lambda event: self.refresher.changed())
+        self.runs = NotebookRuns(self.store, self.path, lambda event: self.refresher.changed(), self._commanded)
         self.graphs = CellGraphs(self)
         self.stops = Stops(self)
         self.commands = Commands(self)
@@ -80,6 +81,10 @@ class Session:
         self._numbers = itertools.count(1)
         self._outline: tuple[float, Outline] | None = None
         self._info: Any = None
+
+    def _commanded(self, command: Command) -> Reply:
+        """Another process has a command for our run."""
+        return self.commands.do(command, str(command.get("by") or "another process"))
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -463,7 +468,7 @@ class Session:
                 names = ", ".join(s.path for s in waiting)
                 raise RunNotSuspended(f"several steps are suspended ({names}): say which one")
             return waiting[0]
-        found = next((s for s in waiting if s.path == path), None)
+        found = next((s for s in waiting if s.answers_to(path)), None)
         if found is None:
             raise RunNotSuspended(f"step '{path}' is not suspended; suspended: {', '.join(s.path for s in waiting)}")
         return found

@@ -12,7 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine.events import Event
 from wfkernel.errors import StoreLocked
@@ -26,6 +26,8 @@ __all__ = ["Follower"]
 
 GATHER_MS: Final = 20
 """Events that come within this time are handed on together."""
+POLL_SECONDS: Final = 0.05
+"""Where the file system cannot wake us at all."""
 IDLE_MS: Final = 500
 """Without a word from the file system (network file systems have none) the follower looks this often."""
 
@@ -48,18 +50,25 @@ class Follower:
         self._stop.set()
 
     def _follow(self) -> None:
-        from watchfiles import watch
-
-        store = self._store
-        for folder in (store.journals, store.owners):
+        for folder in (self._store.journals, self._store.owners):
             folder.mkdir(parents=True, exist_ok=True)
         self._look()
-        for _ in watch(
-            store.journals, store.owners, watch_filter=None, step=5, debounce=GATHER_MS, rust_timeout=IDLE_MS,
-            yield_on_timeout=True, stop_event=self._stop, recursive=False, raise_interrupt=False,
-        ):  # fmt: skip
+        for _ in self._woken():
             if not self._look():
                 self._idle()
+
+    def _woken(self) -> Iterator[Any]:
+        from watchfiles import watch
+
+        try:
+            yield from watch(
+                self._store.journals, self._store.owners, watch_filter=None, step=5, debounce=GATHER_MS,
+                rust_timeout=IDLE_MS, yield_on_timeout=True, stop_event=self._stop, recursive=False,
+                raise_interrupt=False,
+            )  # fmt: skip
+        except (OSError, RuntimeError):  # the system's inotify instances are all in use
+            while not self._stop.wait(POLL_SECONDS):
+                yield None
 
     def _look(self) -> bool:
         """Hand on what is new; tells whether there was anything."""

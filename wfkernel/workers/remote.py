@@ -13,9 +13,9 @@ from collections.abc import Callable, Generator, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from wfkernel.engine.context import running
+from wfkernel.engine.answers import validate_answer
+from wfkernel.engine.context import Label, running
 from wfkernel.engine.remember import remembered
-from wfkernel.engine.script import validate_answer
 from wfkernel.engine.signal import CancelSignal, cancel_signal, signalled_by
 from wfkernel.engine.worker import Call
 from wfkernel.errors import AnswerInvalid, RunSuspended, WorkflowError
@@ -71,10 +71,10 @@ class RemoteStep:
 
     # -- suspend ----------------------------------------------------------------------------------------------------
 
-    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, *label: Any) -> Any:
+    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Label = ()) -> Any:
         index = self._asked
         self._asked += 1
-        self._relay("answer", model, message, payload, *label)
+        self._relay("answer", model, message, payload, label)
         if index < len(self._answers):
             try:
                 return validate_answer(self.path, model or self.environment.get("resume"), self._answers[index])
@@ -84,7 +84,7 @@ class RemoteStep:
 
     def suspend(self, model: Any = None, message: str = "", *, payload: Any = None, label: Any = ()) -> Any:
         """Suspend the run until this step is answered; see `wfkernel.suspend`."""
-        return self.answer(model, message, payload, *([label] if label else []))
+        return self.answer(model, message, payload, label)
 
     # -- output -----------------------------------------------------------------------------------------------------
 
