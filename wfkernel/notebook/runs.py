@@ -17,12 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from wfkernel.engine import events as ev
-<<<<<<< HEAD
 from wfkernel.engine.checkpointing import Follower, check_together, checkpoint_policy
-from wfkernel.engine.durability import Durability, checked_durability
-=======
 from wfkernel.engine.commands import Handler
->>>>>>> 152e068 (Labels, prepared answers, the run's clock and exits hold everywhere; commands reach a notebook's kernel)
+from wfkernel.engine.durability import Durability, checked_durability
 from wfkernel.engine.events import Event
 from wfkernel.engine.remember import context_flag
 from wfkernel.engine.script import ScriptRun
@@ -79,7 +76,6 @@ class NotebookRuns:
     def configure(self, durability: Durability | None = None, checkpoints: str | None = None) -> tuple[str, str]:
         """Set the durability or the checkpoints of the present run, and of those begun after it. Returns what holds now.
 
-<<<<<<< HEAD
         Raises `DefinitionError` for what is no policy or does not go together, and changes nothing then.
         """
         run = self.current
@@ -106,6 +102,8 @@ class NotebookRuns:
     def _open(self, state: RunState) -> ScriptRun:
         run = ScriptRun(self._store, state, self._happened, durability=_durability(state))
         self._follow(run)
+        self._leave()
+        self._leave = self._store.listen(state.run_id, self._on_command)
         return run
 
     def _follow(self, run: ScriptRun) -> None:
@@ -118,11 +116,6 @@ class NotebookRuns:
         if self._follower is not None:
             self._follower(event)
         self._on_event(event)
-=======
-        self._leave()
-        self._leave = self._store.listen(state.run_id, self._on_command)
-        return ScriptRun(self._store, state, self._on_event, durability=settings().durability)
->>>>>>> 152e068 (Labels, prepared answers, the run's clock and exits hold everywhere; commands reach a notebook's kernel)
 
     def _take_up(self) -> RunState | None:
         headless = os.environ.get(RUN_VARIABLE)
