@@ -228,6 +228,7 @@ def test_the_list_of_runs_comes_from_the_store(k):
 
 def test_another_process_stops_and_answers_the_run_of_a_busy_kernel(k, folder):
     store = Store(folder / ".wfkernel" / "store.duckdb")
+    k.run(f"%%step {next(names)}\nok = True")
     run = status(k)["run_id"]
     try:
         name, result = stopped(k, "time.sleep(60)", lambda: store.send(run, {"op": "suspend", "by": "wf suspend"}))

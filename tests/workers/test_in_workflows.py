@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import threading
@@ -62,6 +63,101 @@ def told(worker: str) -> tuple[list[str], list[object]]:
 @pytest.mark.parametrize("worker", ["threads", "processes", "dask"])
 def test_the_same_events_as_inline(worker):
     assert told(worker) == told("inline")
+
+
+def wide(worker: str) -> Workflow:
+    """Arms, items, iterations, state, a nested workflow and a compensation, all on `worker`."""
+
+    @step(worker=worker, compensate=lambda output: None)
+    def left(n: int, ctx) -> int:
+        ctx.set_state({"left": n})
+        return n + 1
+
+    @step(worker=worker)
+    def right(n: int, ctx) -> int:
+        ctx.writer.custom({"type": "note", "n": n, "by": ctx.run_id != ""})
+        ctx.set_state({"right": -n})
+        return os.getpid() * 0 + n * 10
+
+    @step(worker=worker)
+    def item(n: int, ctx) -> int:
+        progress(1, 1, f"item {ctx.index}")
+        return n * n
+
+    @step(worker=worker)
+    def count(n: int, ctx) -> int:
+        ctx.set_state({"count": ctx.state.get("count", 0) + 1})
+        return n + 1
+
+    @step(worker=worker)
+    def refuse(n: int, ctx) -> None:
+        raise ValueError(f"{n} with {sorted(ctx.state.items())}")
+
+    inner = Workflow("inner").then(count).commit()
+    return (
+        Workflow("wide")
+        .parallel(left, right)
+        .map(lambda arms: [arms["left"], arms["right"]])
+        .foreach(item, concurrency=2)
+        .map(sum)
+        .do_while(count, lambda n, ctx: ctx.iteration < 3)
+        .then(inner)
+        .then(refuse)
+        .commit()
+    )
+
+
+def told_by_step(worker: str) -> dict[str, list[object]]:
+    """What happened to each step, in its order; steps that ran side by side may interleave in any way."""
+    trial = run_workflow(wide(worker), 4)
+    assert trial.result.error["message"] == "1629 with [('count', 4), ('left', 4), ('right', -4)]"
+    found: dict[str, list[object]] = {}
+    for event in trial.events:
+        payload = {k: event.payload.get(k) for k in ("status", "output", "data", "state", "label", "arms", "iteration")}
+        if event.type == "step.progress" and event.path == "item":
+            payload = {}  # how many items are done depends on which ends first
+        found.setdefault(event.path, []).append((event.type, payload))
+    return found
+
+
+@pytest.mark.usefixtures("dask_client")
+@pytest.mark.parametrize("worker", ["threads", "processes", "dask"])
+def test_a_wide_plan_gives_the_same_events_on_every_worker(worker):
+    assert told_by_step(worker) == told_by_step("inline")
+
+
+def test_a_plan_uses_both_processes_of_the_cluster(dask_client):
+    def where(n: int) -> int:
+        import time
+
+        time.sleep(0.2)
+        return os.getpid()
+
+    flow = Workflow("spread").foreach(step(where, worker="dask"), concurrency=4).commit()
+    found = set(run_workflow(flow, [1, 2, 3, 4]).result.unwrap())
+    assert found == set(dask_client.run(os.getpid).values())
+
+
+@pytest.mark.usefixtures("dask_client")
+def test_canceling_a_run_reaches_its_step_in_the_cluster(tmp_path):
+    began = tmp_path / "began"
+
+    def listen(x: int, ctx) -> str:
+        began.touch()
+        assert ctx.signal.wait_blocking(30)
+        return ctx.signal.reason
+
+    async def scene():
+        run = Workflow("far").then(step(listen, worker="dask")).commit().create_run()
+        going = asyncio.ensure_future(run.start(1))
+        while not began.exists():
+            await asyncio.sleep(0.02)
+        await run.cancel("enough")
+        return await going
+
+    result = asyncio.run(scene())
+    assert result.status == "canceled"
+    assert result.steps["listen"].output == "enough"
 
 
 def test_a_death_is_an_event_and_the_step_is_executed_again(tmp_path):
