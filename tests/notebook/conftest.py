@@ -59,6 +59,8 @@ class Kernel:
         self, folder: Path, *, notebook: str | None = "analysis.ipynb", live: bool = False, **env: str
     ) -> None:
         self._live = live
+        self.meanwhile: list[dict[str, Any]] = []
+        """Messages that arrived for other cells than the one waited for."""
         environment = {**os.environ, **env}
         if notebook:
             environment["JPY_SESSION_NAME"] = str(folder / notebook)
@@ -91,6 +93,7 @@ class Kernel:
         while True:
             message = self.client.get_iopub_msg(timeout=max(0.1, deadline - time.monotonic()))
             if message["parent_header"].get("msg_id") != message_id:
+                self.meanwhile.append(message)
                 continue
             kind, content = message["msg_type"], message["content"]
             if kind == "status" and content["execution_state"] == "idle":
@@ -105,6 +108,20 @@ class Kernel:
                     displays[shown] = output
         result.status = self._reply(message_id)["status"]
         return result
+
+    def late(self, message_id: str) -> list[str]:
+        """What came for a cell after it had ended: texts, MIME types of what has no text, ``clear``."""
+        found = []
+        for message in self.meanwhile:
+            if message["parent_header"].get("msg_id") == message_id:
+                content = message["content"]
+                if message["msg_type"] == "stream":
+                    found.append(content["text"])
+                elif message["msg_type"] == "clear_output":
+                    found.append("clear")
+                elif message["msg_type"] in ("display_data", "execute_result"):
+                    found += [kind if "image" in kind else text for kind, text in content["data"].items()]
+        return found
 
     def _reply(self, message_id: str) -> dict[str, Any]:
         while True:

@@ -164,6 +164,8 @@ class StepRun:
         """The model of the suspension the step ended with, to validate its answer in this process."""
         self._asked = 0
         self._begun = 0.0
+        self.on_display: Callable[[dict[str, Any], dict[str, Any]], object] | None = None
+        """Shows a bundle of formats with its metadata; for steps whose body another process executes."""
 
     @property
     def state(self) -> StepState:
@@ -183,9 +185,11 @@ class StepRun:
         """Seconds since the current attempt began."""
         return time.perf_counter() - self._begun
 
-    def succeed(self, outputs: list[dict[str, Any]], seconds: float) -> None:
-        """The step is finished; when this returns its result survives anything."""
-        payload = {"status": "success", "outputs": outputs, "duration": seconds}
+    def succeed(self, outputs: list[dict[str, Any]], seconds: float, shown: dict[str, Any] | None = None) -> None:
+        """The step is finished; when this returns its result survives anything. `shown`: record of what it showed."""
+        payload: dict[str, Any] = {"status": "success", "outputs": outputs, "duration": seconds}
+        if shown is not None:
+            payload["shown"] = shown
         self.run.emit(ev.STEP_RESULT, payload, self.path, self.attempt, durable=True)
 
     def failed(self, error: BaseException, retries: int, delay: float) -> float | None:
@@ -251,6 +255,10 @@ class StepRun:
 
     def write(self, text: str) -> None:
         self.run.emit(ev.STEP_OUTPUT, {"text": text}, self.path, self.attempt)
+
+    def display(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        if self.on_display is not None:
+            self.on_display(data, metadata)
 
     def progress(self, done: float, total: float | None, label: str) -> None:
         self.run.emit(ev.STEP_PROGRESS, {"done": done, "total": total, "label": label}, self.path, self.attempt)

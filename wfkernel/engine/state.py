@@ -55,7 +55,7 @@ class StepState:
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     """name -> {"digest", "from": the step that bound it, or "" for a plain cell} of the latest start."""
     done: dict[str, Any] | None = None
-    """The latest success: {"code", "inputs", "outputs"}; what a restore is decided on."""
+    """The latest success: {"code", "inputs", "outputs"}, what a restore is decided on, and "shown", what it showed."""
     reads: list[str] = field(default_factory=list)
     binds: list[str] = field(default_factory=list)
     started_at: float | None = None
@@ -416,6 +416,8 @@ def _step_result(state: RunState, event: Event, payload: dict[str, Any]) -> None
         step.iteration = payload.get("iteration", 0)
     if step.status == "success":
         step.done = {"code": step.code, "inputs": step.inputs, "outputs": payload.get("outputs", [])}
+        if payload.get("shown") is not None:
+            step.done["shown"] = payload["shown"]
         if (changes := payload.get("state")) is not None:
             step.changes = {**step.changes, **changes} if step.changes else changes
         step.done_seq = event.seq

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from wfkernel.engine import events as ev
 from wfkernel.engine.context import running
 from wfkernel.engine.script import StepRun
-from wfkernel.errors import RunStopped, RunSuspended
+from wfkernel.errors import RunStopped, RunSuspended, ValueUnreadable
+from wfkernel.notebook.shown import Shown, flush_figures, keeping, show_again
 from wfkernel.notebook.timelimit import time_limit
 from wfkernel.store.codecs import encode_names
 from wfkernel.store.digest import digest_value
@@ -56,8 +58,20 @@ class CellRestore:
         for gone in self._step.names.deletes:
             session.namespace.values.pop(gone, None)
         session.run.restored(name, time.perf_counter() - self._begun, len(self._values))
+        self._show_again(done.get("shown"))
         session.check_finished()
         self._line.finish()
+
+    def _show_again(self, kept: dict[str, Any] | None) -> None:
+        if kept is None or not self._step.options.keep_output:
+            return
+        session = self._session
+        try:
+            outputs = session.store.decode(kept)
+        except ValueUnreadable as error:
+            session.run.emit(ev.STEP_OUTPUT, {"text": f"its output cannot be shown again: {error}"}, self._step.name)
+            return
+        show_again(session.shell, outputs)
 
 
 class CellSkip:
@@ -78,6 +92,7 @@ class CellExecution:
     def __init__(self, session: Session, step: CellStep, run: StepRun, line: StepLine) -> None:
         self._session, self._step, self.run, self._line = session, step, run, line
         self._again = True
+        self._shown = Shown() if step.options.keep_output else None
 
     def next_attempt(self) -> bool:
         again, self._again = self._again, False
@@ -94,8 +109,10 @@ class CellExecution:
         self.run.start()
         self._line.start()
         try:
-            with running(self.run), time_limit(session.stops.interrupts, self._step.name, options.timeout):
+            limit = time_limit(session.stops.interrupts, self._step.name, options.timeout)
+            with running(self.run), limit, keeping(self._shown):
                 yield
+                flush_figures()
             self._checkpoint(self.run.elapsed())
         except RunSuspended:
             self._line.finish()
@@ -133,7 +150,7 @@ class CellExecution:
         values = session.namespace.values
         bound = {name: values[name] for name in sorted(names.binds) if name in values}
         bound.update(self._changed_in_place())
-        checkpoint(session, self.run, bound, seconds)
+        checkpoint(session, self.run, bound, seconds, self._shown)
 
     def _changed_in_place(self) -> dict[str, Any]:
         """Inputs whose content the body changed without binding them: they count as bound."""
@@ -146,10 +163,11 @@ class CellExecution:
         return changed
 
 
-def checkpoint(session: Session, run: StepRun, bound: dict[str, Any], seconds: float) -> None:
-    """Save what a step bound; when this returns the step is finished, whatever happens next."""
+def checkpoint(session: Session, run: StepRun, bound: dict[str, Any], seconds: float, shown: Shown | None) -> None:
+    """Save what a step bound and showed; when this returns the step is finished, whatever happens next."""
     records = encode_names(bound, session.store.blobs)
-    run.succeed(records, seconds)
+    kept = session.store.encode(shown.outputs, durable=True) if shown is not None and shown.outputs else None
+    run.succeed(records, seconds, kept)
     for record in records:
         session.namespace.bind(record["name"], bound[record["name"]], run.path, record["digest"])
 

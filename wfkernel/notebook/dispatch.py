@@ -22,6 +22,8 @@ from wfkernel.engine.signal import CancelSignal
 from wfkernel.engine.worker import Call, get_worker
 from wfkernel.errors import DefinitionError, RunSuspended
 from wfkernel.notebook.cellrun import checkpoint
+from wfkernel.notebook.displays import display, displaying
+from wfkernel.notebook.shown import Shown, keeping
 from wfkernel.store.codecs import encode_names
 from wfkernel.store.digest import digest_value
 
@@ -41,6 +43,7 @@ class DispatchedCell:
     def __init__(self, session: Session, step: CellStep, inputs: Inputs, run: StepRun, line: StepLine) -> None:
         self._session, self._step, self._inputs, self.run, self._line = session, step, inputs, run, line
         self._signal = CancelSignal()
+        self._shown = Shown() if step.options.keep_output else None
 
     def execute(self) -> None:
         """Run the step and wait for it; an interrupt stops it."""
@@ -52,13 +55,17 @@ class DispatchedCell:
 
     async def run_async(self) -> None:
         """Run the step: all its items, or its body once."""
+        with keeping(self._shown):
+            await self._run_async()
+
+    async def _run_async(self) -> None:
         self._line.start()
         try:
             if self._step.options.foreach is None:
                 bound = await self._attempts(self.run, self._seeds())
             else:
                 bound = await self._items(*self._step.options.foreach)
-            checkpoint(self._session, self.run, bound, self.run.elapsed())
+            checkpoint(self._session, self.run, bound, self.run.elapsed(), self._shown)
             self._session.check_finished()
         except asyncio.CancelledError:
             self._session.stops.cut_short.append(self._line)  # its last word is said when it is noted who stopped it
@@ -80,6 +87,7 @@ class DispatchedCell:
         code = _compiled(self._step, self._session.cells[self._step.name].file)
         function = execute_async_body if code.co_flags & inspect.CO_COROUTINE else execute_body
         arguments = (code, seeds, self._step.names.binds)
+        run.on_display = lambda data, metadata: self._session.shell.display_pub.publish(data=data, metadata=metadata)
         while True:
             run.start()
             call = Call(function, arguments, path=run.path, attempt=run.attempt, answers=list(run.state.answers))
@@ -176,19 +184,21 @@ def _compiled(step: CellStep, file: str) -> CodeType:
 def execute_body(code: CodeType, seeds: dict[str, Any], binds: frozenset[str]) -> dict[str, Any]:
     """Execute a cell's code with `seeds` as its globals; returns what it bound of `binds`."""
     namespace = _globals(seeds)
-    exec(code, namespace)
+    with displaying(code):
+        exec(code, namespace)
     return _bound(namespace, binds)
 
 
 async def execute_async_body(code: CodeType, seeds: dict[str, Any], binds: frozenset[str]) -> dict[str, Any]:
     """`execute_body` for a body that awaits."""
     namespace = _globals(seeds)
-    await eval(code, namespace)
+    with displaying(code):
+        await eval(code, namespace)
     return _bound(namespace, binds)
 
 
 def _globals(seeds: dict[str, Any]) -> dict[str, Any]:
-    return {"__name__": "__main__", SHOW: _show, **seeds}
+    return {"__name__": "__main__", "display": display, SHOW: _show, **seeds}
 
 
 def _bound(namespace: dict[str, Any], binds: frozenset[str]) -> dict[str, Any]:
@@ -196,13 +206,6 @@ def _bound(namespace: dict[str, Any], binds: frozenset[str]) -> dict[str, Any]:
 
 
 def _show(value: Any) -> None:
-    """Show the body's last expression: as a cell's output where there is a notebook, printed elsewhere."""
-    from IPython import get_ipython
-    from IPython.display import display
-
-    if value is None:
-        return
-    if get_ipython() is None:
-        print(repr(value))
-    else:
+    """Show the body's last expression as a cell's output."""
+    if value is not None:
         display(value)

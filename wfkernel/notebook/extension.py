@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from wfkernel.notebook import control
 from wfkernel.notebook.completion import completion_matcher
 from wfkernel.notebook.context_magics import ContextMagics
+from wfkernel.notebook.home import bring_threads_home
 from wfkernel.notebook.magics import WorkflowMagics
 from wfkernel.notebook.session import Session
+from wfkernel.notebook.shown import take_down
 from wfkernel.notebook.transform import BRIDGE, StepTransformer, mark_step
 from wfkernel.store.recall import work_in
 
@@ -37,6 +39,8 @@ def load(shell: InteractiveShell) -> None:
     setattr(builtins, BRIDGE, session.active)
     shell.Completer.custom_matchers.append(matcher)
     control.listen(session)
+    take_down(shell)
+    bring_threads_home()
     _loaded[id(shell)] = session, transformer, matcher
 
 

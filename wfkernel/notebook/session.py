@@ -11,6 +11,7 @@ import itertools
 import os
 import threading
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from wfkernel.notebook.cellgraph import CellGraphs
 from wfkernel.notebook.cellrun import CellExecution, CellFailure, CellRestore, CellSkip
 from wfkernel.notebook.commands import Command, Commands, Reply
 from wfkernel.notebook.dispatch import DispatchedCell
+from wfkernel.notebook.home import Home
 from wfkernel.notebook.namespace import Namespace
 from wfkernel.notebook.prose import cell_doc, keep_prose
 from wfkernel.notebook.runs import RUN_VARIABLE, NotebookRuns
@@ -57,6 +59,8 @@ class KnownCell:
     doc: str = ""
     seen: float = field(default_factory=time.time)
     """When the cell was executed: a file saved later may hold a newer definition."""
+    home: Home | None = None
+    """Where its output belongs; None for a cell that has not been executed in this kernel."""
 
 
 class Session:
@@ -219,7 +223,7 @@ class Session:
         file = self.shell.compile.get_code_name(raw, raw, self.shell.execution_count)
         parts = split_cell(raw)
         doc = cell_doc(parts[1]) if parts else ""
-        self.cells[step.name] = KnownCell(step, file, cell_id, other.run if other else None, doc)
+        self.cells[step.name] = KnownCell(step, file, cell_id, other.run if other else None, doc, home=Home(self.shell))
 
     def _decide(self, step: CellStep, begun: float) -> ast.Module:
         """What to execute for a registered step: its restore, or its body."""
@@ -238,11 +242,16 @@ class Session:
 
     async def run_in_graph(self, step: CellStep) -> None:
         """Do what the step's cell would do, with its body executed by a worker. For the engine's loop."""
-        begun = time.perf_counter()
         known = self.cells.get(step.name)
+        home = known.home if known is not None else None
         if known is None or known.step.code != step.code:  # it stands in the file and was not executed as a cell
             cell_id = known.cell_id if known else None
-            self.cells[step.name] = KnownCell(step, f"<step {step.name}>", cell_id)
+            self.cells[step.name] = KnownCell(step, f"<step {step.name}>", cell_id, home=home)
+        with home.entered() if home is not None and home.takes_output() else nullcontext():
+            await self._run_in_graph(step)
+
+    async def _run_in_graph(self, step: CellStep) -> None:
+        begun = time.perf_counter()
         inputs, values = self._resolve(step)
         line = StepLine(self, step.name)
         if values is not None:

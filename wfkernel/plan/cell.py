@@ -35,6 +35,8 @@ class StepOptions:
     delay: float = 1.0
     """Seconds before the first retry; doubles with every further one."""
     always: bool = False
+    keep_output: bool = True
+    """Whether what the step shows is kept and shown again when it is restored."""
     timeout: float | None = None
     """Seconds one attempt may take."""
     worker: str | None = None
@@ -131,6 +133,9 @@ def step_parser() -> argparse.ArgumentParser:
         "--concurrency", type=positive_count, default=1, metavar="N", help="items at a time (default 1)"
     )
     parser.add_argument("--always", action="store_true", help="execute even if code and inputs did not change")
+    parser.add_argument(
+        "--no-output", dest="keep_output", action="store_false", help="do not keep what the step prints and displays"
+    )
     parser.add_argument(
         "--in", dest="reads", type=_names, metavar="A,B", help="the names the step reads, instead of the inferred ones"
     )

@@ -91,6 +91,10 @@ class RemoteStep:
     def write(self, text: str) -> None:
         self._relay("write", text)
 
+    def display(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
+        """Show something rich: formats by MIME type."""
+        self._relay("display", data, metadata)
+
     def progress(self, done: float, total: float | None = None, label: str = "") -> None:
         self._relay("progress", done, total, label)
 
