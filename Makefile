@@ -32,6 +32,10 @@ bench: $(VENV)/.test
 bench-peers: $(VENV)/.test
 	$(BIN)/python -m tests.benchmarks.peers --install
 
+# The features with each ipykernel and front end they are promised for; brings the table in the README up to date.
+test-kernels: $(VENV)/.test browser
+	$(BIN)/python -m tests.front_ends --write
+
 # Only for who changes the JupyterLab extension: what is built is committed, installing it needs no node.
 labextension: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet 'jupyter-builder>=1.2,<2'

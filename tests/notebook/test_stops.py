@@ -75,6 +75,16 @@ def test_a_command_suspends_a_busy_step_in_one_line(k, body):
     assert name in names_of(status(k), "stopped")
 
 
+def test_subshells_change_nothing(kernel):
+    k = kernel(live=True)
+    for _ in range(2):  # a kernel without subshells does not answer
+        k.client.control_channel.send(k.client.session.msg("create_subshell_request"))
+    k.run("import time")
+    _, result = stopped(k, "time.sleep(60)", lambda: k.control(op="suspend"))
+    assert result.error is not None
+    assert result.error[0] == "RunStopped"
+
+
 WORKERS = ["--worker threads", "--worker processes", "--worker processes --foreach item in [1,2,3] --concurrency 2"]
 
 
@@ -210,7 +220,7 @@ def test_retry_and_travel_forget_what_has_to_run_again(kernel, tmp_path):
 
 def test_a_command_that_cannot_be_done_says_why(k):
     assert k.control(op="dance")["problems"][0][1].startswith("unknown command 'dance'. Known: suspend, cancel")
-    assert "is not the one this notebook's kernel writes" in k.control(op="suspend", run="other")["problems"][0][1]
+    assert "run 'other'" in k.control(op="suspend", run="other")["problems"][0][1]
     assert "has no step 'x'" in k.control(op="retry", step="x")["problems"][0][1]
 
 

@@ -1,7 +1,7 @@
 """The commands people give a notebook's run, whatever they come through: run view, JupyterLab panel, another process.
 
 A command is a dict with an `op`; its reply is a dict with `ok`, and `problems` ([field, text] pairs) where it was refused.
-Nothing here waits for a cell, so that a command can be done in the kernel's control thread while one is running:
+With a `run` that this kernel does not write, it is handed on to the process that does. Nothing here waits for a cell, so that a command can be done in the kernel's control thread while one is running:
 
     suspend, cancel     stop what executes, now; the steps that were cut short run again
     resume              answer a suspended step (`step`, `data`), or go on with a run a person suspended
@@ -75,18 +75,18 @@ class Commands:
         try:
             if action is None:
                 raise DefinitionError(f"unknown command {command.get('op')!r}. Known: {', '.join(actions)}")
-            self._check_run(command)
+            if self._is_elsewhere(command):
+                return self._session.store.send(command["run"], {**command, "by": by})
             return {"ok": True, **action()}
         except AnswerInvalid as error:
             return {"ok": False, "problems": [list(problem) for problem in error.problems]}
         except WorkflowError as error:
             return {"ok": False, "problems": [["", str(error)]]}
 
-    def _check_run(self, command: Command) -> None:
-        """A command for a run this kernel does not write must not fall on the one it does."""
+    def _is_elsewhere(self, command: Command) -> bool:
+        """Whether the command is for a run that another process executes."""
         session, wanted = self._session, command.get("run")
-        if wanted and command["op"] != "runs" and not (session.has_run and session.run.run_id == wanted):
-            raise RunNotSuspended(f"run {wanted} is not the one this notebook's kernel writes: act on it with wf")
+        return bool(wanted) and not (session.has_run and session.run.run_id == wanted)
 
     # -- each of them --------------------------------------------------------------------------------------------------
 
