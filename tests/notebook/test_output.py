@@ -61,7 +61,7 @@ def test_text_of_a_worker_process_arrives_while_it_runs(k, tmp_path):
 def test_steps_in_parallel_write_under_their_own_cells_and_keep_their_figures_apart(k):
     cells = {}
     k.run("%workflow new")
-    for name in ("left", "right"):
+    for name in ("west", "east"):
         body = (
             f"import time, matplotlib.pyplot as plt\nfor i in range(3):\n    print('{name}', i)\n    time.sleep(0.05)\n"
             f"fig = plt.figure(num=1)\ntime.sleep(0.1)\nplt.plot([1])\nshown_{name} = len(plt.get_fignums())\nplt.show()"
@@ -72,14 +72,14 @@ def test_steps_in_parallel_write_under_their_own_cells_and_keep_their_figures_ap
     k.meanwhile.clear()
     run = k.run("%workflow run")
     assert run.status == "ok", run.text
-    for name, other in (("left", "right"), ("right", "left")):
+    for name, other in (("west", "east"), ("east", "west")):
         late = k.late(cells[name])
         assert late[0] == "clear"
         assert f"{name} 0\n{name} 1\n{name} 2\n" in "".join(late)
         assert other not in "".join(late)
         assert late.count("image/png") == 1
         assert name not in run.text
-    assert k.value("(shown_left, shown_right)") == "(1, 1)"
+    assert k.value("(shown_west, shown_east)") == "(1, 1)"
 
 
 def test_headless_a_graph_run_keeps_the_output_in_the_cell_that_runs(kernel):

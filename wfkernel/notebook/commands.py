@@ -76,7 +76,7 @@ class Commands:
             if action is None:
                 raise DefinitionError(f"unknown command {command.get('op')!r}. Known: {', '.join(actions)}")
             if self._is_elsewhere(command):
-                return self._session.store.send(command["run"], {**command, "by": by})
+                return self._session.store.send(command["run"], {**command, "by": by}, timeout=2.0)
             return {"ok": True, **action()}
         except AnswerInvalid as error:
             return {"ok": False, "problems": [list(problem) for problem in error.problems]}

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import MethodType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -117,20 +118,36 @@ def take_down(shell: InteractiveShell) -> None:
         write_format(format_dict, md_dict)
 
     publisher.publish, publisher.clear_output, hook.write_format_data = published, cleared, written
-    for name in ("stdout", "stderr"):
-        _take_down_text(name, getattr(sys, name))
+    _take_down_text()
 
 
-def _take_down_text(name: str, stream: Any) -> None:
-    write = stream.write
+def _take_down_text() -> None:
+    """Take down what is written to ipykernel's streams.
 
-    def written(text: str) -> Any:
+    For every cell IPython puts another `write` into the streams and afterwards puts back what it found: for the cell that
+    loads the extension that is the method from before. Hence a property, which has the last word.
+    """
+    from ipykernel.iostream import OutStream
+
+    original: Any = OutStream.__dict__["write"]
+    if isinstance(original, property):
+        return
+
+    def written(stream: Any, text: str) -> Any:
         shown = _keeping.get()
         if shown is not None and isinstance(text, str):
-            shown.text(name, text)
-        return write(text)
+            shown.text(stream.name, text)
+        return original(stream, text)
 
-    stream.write = written
+    def found(stream: Any) -> Any:
+        stored = stream.__dict__.get("write")
+        before = stored is None or getattr(stored, "__func__", None) is original
+        return MethodType(written, stream) if before else stored
+
+    def put(stream: Any, write: Any) -> None:
+        stream.__dict__["write"] = write
+
+    OutStream.write = property(found, put)  # type: ignore[method-assign,assignment]
 
 
 def show_again(shell: InteractiveShell, outputs: list[dict[str, Any]]) -> None:
