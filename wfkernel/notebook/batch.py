@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["BatchRun", "expand_grid", "read_grid", "run_batch"]
 
 NAME_LENGTH: Final = 80
-SETTLED: Final = ("success", "canceled", "tripwire", "suspended")
-"""Statuses a batch leaves as they are: finished, ended on purpose, or waiting for a person."""
+FINISHED: Final = ("success", "canceled", "tripwire")
+"""Statuses a run does not leave any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,8 @@ def run_batch(
                 part for name, value in entry.items() for part in ("-p", f"{name}={json.dumps(value, default=str)}")
             ]
             waiting[index] = ["run", notebook, "-o", output, *given]
-        elif state.status in SETTLED or (state.status == "running" and store.is_alive(state.owner)):
-            results[index] = _result(entry, output, state, executed=False)
+        elif state.status in FINISHED or _asks(state) or (state.status == "running" and store.is_alive(state.owner)):
+            results[index] = _result(entry, output, state, state.status, executed=False)
         else:
             waiting[index] = ["resume", state.run_id]
     pool = ThreadPoolExecutor(jobs)
@@ -188,24 +188,28 @@ def _outcome(
 ) -> BatchRun:  # fmt: skip
     known = store.runs_into([output]).get(output)
     if known is not None and (state := store.load(known)).params == entry:
-        if state.status == "running":  # and its process has just ended
-            state.status = "interrupted"  # type: ignore[assignment]
-        return _result(entry, output, state, executed=True)
+        # The process that wrote it has just ended.
+        status = "interrupted" if state.status == "running" else state.status
+        return _result(entry, output, state, status, executed=True)
     said = process.stderr.strip().splitlines() or [f"exit status {process.returncode}"]
     return BatchRun(entry, "refused", "", output, None, True, "", said[-1].removeprefix("wf: "), "")
 
 
-def _result(entry: dict[str, Any], output: str, state: RunState, *, executed: bool) -> BatchRun:
-    waits = [f"{s.path}: {s.suspension.message}" for s in state.suspended_steps if s.suspension]
+def _asks(state: RunState) -> list[str]:
+    """The questions the run waits with; none where a person only stopped it, and it can go on by itself."""
+    return [f"{step.path}: {step.suspension.message}" for step in state.suspended_steps if step.suspension]
+
+
+def _result(entry: dict[str, Any], output: str, state: RunState, status: str, *, executed: bool) -> BatchRun:
     begun, ended = state.started_at, state.ended_at
     return BatchRun(
         parameters=entry,
-        status=state.status,
+        status=status,
         run_id=state.run_id,
         output=output,
         seconds=round(ended - begun, 3) if begun is not None and ended is not None else None,
         executed=executed,
-        waits_for="; ".join(waits),
+        waits_for="; ".join(_asks(state)) if status == "suspended" else "",
         error=str((state.error or {}).get("message", "")),
-        resume=resume_hint(state) if state.status not in ("success", "canceled", "tripwire", "running") else "",
+        resume=resume_hint(state) if status not in (*FINISHED, "running") else "",
     )

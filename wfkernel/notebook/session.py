@@ -144,7 +144,7 @@ class Session:
         known = self.outline()
         listed = [self._newest(step) for step in known.steps] if known else []
         names = {step.name for step in listed}
-        return listed + [cell.step for name, cell in self.cells.items() if name not in names]
+        return listed + [cell.step for name, cell in list(self.cells.items()) if name not in names]
 
     def _newest(self, saved: CellStep) -> CellStep:
         cell = self.cells.get(saved.name)

@@ -39,14 +39,15 @@ class StaleMarks:
         session = self._session
         if not session.has_run:
             return {}
-        states = session.run.state.steps
-        done = {path: state.done for path, state in states.items() if state.done and state.status == "success"}
+        states = list(session.run.state.steps.items())  # a copy: cells may run while the file is looked at
+        done = {path: state.done for path, state in states if state.done and state.status == "success"}
         return stale_steps(session.steps(), done, session.namespace.peek)
 
     def follow(self, path: str, line: StepLine) -> None:
-        """`line` now stands beneath the step's cell."""
-        self._lines[path] = line
-        self._shown.pop(path, None)
+        """`line` now stands beneath the step's cell, where somebody looks at it."""
+        if frontend.is_live(self._session.shell):
+            self._lines[path] = line
+            self._shown.pop(path, None)
 
     def refresh(self) -> None:
         """Bring the marks up to date, where somebody can see them."""
@@ -59,7 +60,7 @@ class StaleMarks:
                 if line is not None and stale.get(path) != self._shown.get(path):
                     line.mark(stale.get(path, ""))
             self._shown = stale
-        if not self._watching and self._session.path is not None and frontend.is_live(self._session.shell):
+        if not self._watching and self._session.path is not None:
             self._watching = True
             watch = threading.Thread(target=_watch, args=(weakref.ref(self),), name="wfkernel-stale", daemon=True)
             watch.start()
