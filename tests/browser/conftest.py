@@ -52,7 +52,7 @@ def _with_extension(folder: Path) -> Path:
 class LabServer:
     """One JupyterLab process, listening on a free port of this machine only."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, base_url: str = "/") -> None:
         self.notebooks = folder / "notebooks"
         self.token = secrets.token_hex(16)
         self.url = ""
@@ -76,7 +76,12 @@ class LabServer:
         }
         command = [
             *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
-            *("--ServerApp.ip=127.0.0.1", "--ServerApp.port=0", f"--ServerApp.root_dir={self.notebooks}"),
+            *(
+                "--ServerApp.ip=127.0.0.1",
+                "--ServerApp.port=0",
+                f"--ServerApp.base_url={base_url}",
+                f"--ServerApp.root_dir={self.notebooks}",
+            ),
             *("--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"),
         ]
         self._runtime = folder / "runtime"
