@@ -62,8 +62,11 @@ RUN = """
 import time as clock
 from pydantic import ValidationError
 from wfkernel.engine.state import RunState, StepState, Suspension
+from wfkernel.engine import events as ev
+from wfkernel.engine.events import Event
+from wfkernel.notebook.feed import Feed
 from wfkernel.notebook.runview import RunView
-from wfkernel.notebook.view import view_of
+from wfkernel.notebook.view import render_html, render_text, view_of
 
 run = RunState("r1", "suspended", workflow="release", started_at=clock.time() - 75)
 run.params = {"version": "1.2"}
@@ -76,8 +79,15 @@ run.steps["approve"].suspension = Suspension(
 )
 run.steps["publish"] = StepState("publish", reads=["answer"])
 commands, answers = [], []
+feed = Feed(lambda: run)
 
 def on_command(command):
+    if command["op"] == "still":
+        view = view_of(run, now=clock.time())
+        still = {"html": render_html(view), "text": render_text(view)}
+        return {"ok": True, "still": still, "widget": widget.model_id}
+    if command["op"] == "kept":
+        return {"ok": True}
     commands.append(command)
     if command["op"] == "continue":
         return {"ok": True, "message": "The kernel goes on by itself."}
@@ -87,14 +97,15 @@ def on_command(command):
         return {"ok": False, "problems": [[".".join(map(str, e["loc"])), e["msg"]] for e in error.errors()]}
     run.steps["approve"].suspension = None
     run.steps["approve"].status = "pending"
-    widget.update(view_of(run, now=clock.time()))
+    feed.heard(Event("r1", 2, clock.time(), ev.STEP_RESUMED, "approve", 0, {}))
+    widget.tell(feed.take())
     return {"ok": True}
 """
 
 STEP = """
 if not answers:
     cell_id = get_ipython().kernel.get_parent("shell")["metadata"]["cellId"]
-    widget = RunView(view_of(run, now=clock.time()), on_command, focus=FOCUS, cell_id=cell_id)
+    widget = RunView(feed.picture, on_command, focus=FOCUS, cell_id=cell_id)
     display(widget)
     raise RuntimeError("suspended")
 print("answer:", answers[-1].model_dump(mode="json"))
@@ -135,7 +146,9 @@ def fill_in(form: Locator) -> None:
 
 
 def test_a_run_is_shown_with_its_steps(suspended):
-    shown = suspended.cell(2).locator(".wf-run").inner_text()
+    view = suspended.cell(2).locator(".wf-run")
+    view.get_by_role("tab", name="Timeline").click()
+    shown = view.inner_text()
     assert "release" in shown
     assert 'version = "1.2"' in shown
     assert "suspended, 2 of 4 steps done" in shown
@@ -355,8 +368,8 @@ def test_an_update_leaves_alone_what_somebody_is_typing(lab):
 import threading
 def tick():
     for i in range(30):
-        run.steps["clean"].log.append(f"late line {i}")
-        widget.update(view_of(run, now=clock.time()))
+        feed.heard(Event("r1", 3 + i, clock.time(), ev.STEP_OUTPUT, "clean", 1, {"text": f"late line {i}"}))
+        widget.tell(feed.take())
         clock.sleep(0.05)
 threading.Thread(target=tick).start()
 """

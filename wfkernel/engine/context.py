@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
+from wfkernel.engine.rich import mime_bundle
 from wfkernel.errors import WorkflowError
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class StepContext(Protocol):
     def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Label = ()) -> Any:
         """The answer for this `suspend` call; raises `RunSuspended` when there is none yet."""
 
-    def write(self, text: str) -> None:
-        """Add one line to the step's output."""
+    def write(self, text: str, shown: dict[str, Any] | None = None) -> None:
+        """Add a line to the step's output; `shown` is what else its event says: see `wfkernel.write`."""
 
     def progress(self, done: float, total: float | None, label: str) -> None:
         """Say how far the step has come."""
@@ -129,9 +130,20 @@ def labels_of(label: Label) -> list[str]:
     return [label] if isinstance(label, str) else list(label)
 
 
-def write(*values: object, sep: str = " ") -> None:
-    """Add a line to the output of the running step: shown live in the run view and kept with the run."""
-    _inside("write").write(sep.join(map(str, values)))
+def write(*values: object, sep: str = " ", end: str = "\n") -> None:
+    """Add a line to the output of the running step: shown live in the run view and kept with the run.
+
+    With ``end=""`` the line goes on with what is written next, for text that comes in pieces. A single value that knows
+    how to show itself (a frame, an image, a figure, `IPython.display.Markdown`) is shown as in a notebook.
+    """
+    step = _inside("write")
+    shown = mime_bundle(values[0]) if len(values) == 1 else None
+    if shown:
+        step.write(shown.pop("text/plain", "") or str(values[0]), {"data": shown})
+    elif end == "\n":
+        step.write(sep.join(map(str, values)))
+    else:
+        step.write(sep.join(map(str, values)), {"end": end})
 
 
 def progress(done: float, total: float | None = None, label: str = "") -> None:

@@ -44,7 +44,7 @@ from wfkernel.engine.travel import Change, Given, encoded, state_after, travel_e
 from wfkernel.engine.values import reveal
 from wfkernel.errors import ResumeAlreadyClaimed, RunNotSuspended, WorkflowError
 
-__all__ = ["Run", "get_run"]
+__all__ = ["Run", "executing", "get_run"]
 
 _log = logging.getLogger("wfkernel")
 _memory: Final = MemoryStore()
@@ -69,6 +69,11 @@ def get_run(
     if checkpoints is not None:
         told["checkpoints"] = str(checkpoint_policy(checkpoints))
     return Run(program, options, run_id, session, resource, told)
+
+
+def executing(run_id: str) -> Run | None:
+    """The run of that id, if this process is executing it."""
+    return next((run for (_, one), run in _live.items() if one == run_id), None)
 
 
 class Run:

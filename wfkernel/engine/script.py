@@ -253,8 +253,8 @@ class StepRun:
         self.run.emit(ev.STEP_SUSPENDED, body, self.path, self.attempt)
         self.run.emit(ev.RUN_SUSPENDED, {"status": "suspended", "paths": [self.path]}, durable=True)
 
-    def write(self, text: str) -> None:
-        self.run.emit(ev.STEP_OUTPUT, {"text": text}, self.path, self.attempt)
+    def write(self, text: str, shown: dict[str, Any] | None = None) -> None:
+        self.run.emit(ev.STEP_OUTPUT, {"text": text, **(shown or {})}, self.path, self.attempt)
 
     def display(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         if self.on_display is not None:

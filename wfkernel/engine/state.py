@@ -24,6 +24,7 @@ ENGINE_MODES: Final = ("workflow", "function")
 """Modes of the runs the engine executes by itself; a notebook's cells are executed by its kernel."""
 _NO_INPUTS: Final[dict[str, dict[str, Any]]] = {}
 
+LINE_LENGTH: Final = 4_000
 LOG_LINES: Final = 500
 """How many of a step's last output lines the state keeps; the events keep all."""
 
@@ -85,6 +86,8 @@ class StepState:
     """What the step said when it last suspended; kept for the attempt that has the answer."""
     suspended_at: float | None = None
     resumed_at: float | None = None
+    log_open: bool = False
+    """The last line goes on: what is written next belongs to it."""
     log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
 
     def answers_to(self, name: str) -> bool:
@@ -125,6 +128,8 @@ class RunState:
     """How many of them, from the end, are undone."""
     failure: dict[str, Any] | None = None
     """The error that is being compensated for."""
+    chart: dict[str, Any] = field(default_factory=dict)
+    """The plan as boxes and arrows (`wfkernel.plan.chart`), where the run has one."""
     definition: str = ""
     """Digest of what the run executes."""
     source: str = ""
@@ -202,6 +207,7 @@ def _run_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
         for known in fields(RunState):
             setattr(state, known.name, getattr(fresh, known.name))
     state.input, state.initial = payload.get("input"), payload.get("state")
+    state.chart = payload.get("chart", {})
     state.definition, state.function = payload.get("definition", ""), payload.get("function")
     state.session, state.resource = payload.get("session", ""), payload.get("resource", "")
     state.status = payload["status"]
@@ -353,13 +359,19 @@ def _step_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     step.restored = False
     step.error = step.suspension = step.progress = None
     step.log.clear()
+    step.log_open = False
 
 
 def _step_output(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     text = payload["text"] if "text" in payload else payload["output"]
     if text.__class__ is str:  # what else a step writes is for streams, not for people
         step = state.steps.get(event.path) or state.step(event.path)
-        step.log.append(text)
+        if step.log_open and step.log:
+            step.log[-1] += text
+        else:
+            step.log.append(text)
+        # A line this long is ended for it, so that a stream costs the same however long it is.
+        step.log_open = payload.get("end") == "" and len(step.log[-1]) < LINE_LENGTH
 
 
 def _step_progress(state: RunState, event: Event, payload: dict[str, Any]) -> None:

@@ -301,8 +301,8 @@ class StepRun(ConditionContext):
 
     # -- output -------------------------------------------------------------------------------------------------------
 
-    def write(self, text: str) -> None:
-        self.core.recorder.emit(ev.STEP_OUTPUT, {"text": text}, self.path, self.attempt)
+    def write(self, text: str, shown: dict[str, Any] | None = None) -> None:
+        self.core.recorder.emit(ev.STEP_OUTPUT, {"text": text, **(shown or {})}, self.path, self.attempt)
 
     def progress(self, done: float, total: float | None = None, label: str = "") -> None:
         """Say how far the step has come."""

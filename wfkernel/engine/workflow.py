@@ -32,6 +32,7 @@ from wfkernel.engine.values import Codec
 from wfkernel.plan import nodes
 from wfkernel.plan.builder import Definition, bodies_of
 from wfkernel.plan.duration import Duration, seconds
+from wfkernel.plan.chart import Chart, chart_of_plan
 from wfkernel.plan.step import StepSpec
 
 __all__ = ["Workflow"]
@@ -117,10 +118,17 @@ class Workflow(Definition):
     # -- what a `Run` asks of it --------------------------------------------------------------------------------------
 
     mode = "workflow"
+    _chart: Chart | None = None
 
     def kept(self) -> dict[str, Any]:
-        """Of a plan only the file it came from is stored with its runs."""
-        return {"source": self.source} if self.source else {}
+        """The chart, so that a stored run can be drawn where its definition is not at hand, and the file it came from."""
+        return {"chart": self.chart(), **({"source": self.source} if self.source else {})}
+
+    def chart(self) -> Chart:
+        """The plan as boxes and arrows."""
+        if self._chart is None:
+            self._chart = chart_of_plan(self)
+        return self._chart
 
     async def execute(self, core: Core, value: Any, scope: StateScope) -> Any:
         """Run the plan."""

@@ -129,7 +129,6 @@ class CellGraphs:
         """Turn the result of a graph run into what a cell shows."""
         state = self._session.run.state
         for step in state.suspended_steps:
-            self._session.show_form(step.path)
             raise RunSuspended(state.run_id, step.path, step.suspension.message if step.suspension else "")
         if result.exception is not None:
             raise result.exception

@@ -116,7 +116,6 @@ class CellExecution:
             self._checkpoint(self.run.elapsed())
         except RunSuspended:
             self._line.finish()
-            session.show_form(self._step.name)
             raise
         except BaseException as error:
             self._settle(session.stops.interrupts.cause_of(error))

@@ -1,7 +1,9 @@
 """The commands people give a notebook's run, whatever they come through: run view, JupyterLab panel, another process.
 
 A command is a dict with an `op`; its reply is a dict with `ok`, and `problems` ([field, text] pairs) where it was refused.
-With a `run` that this kernel does not write, it is handed on to the process that does. Nothing here waits for a cell, so that a command can be done in the kernel's control thread while one is running:
+With a `run` that this kernel does not write, it is handed on to the process that does. A command with a `view` is that
+view's: it may show another run, and knows more commands (`wfkernel.notebook.runview`). Nothing here waits for a cell, so
+that a command can be done in the kernel's control thread while one is running:
 
     suspend, cancel     stop what executes, now; the steps that were cut short run again
     resume              answer a suspended step (`step`, `data`), or go on with a run a person suspended
@@ -54,13 +56,16 @@ class Commands:
             return known
         reply = self._reply(command, by, context)
         with self._lock:
-            if identity:
+            if identity and not reply.keys() & {"picture", "still"}:  # large, and the same whenever it is asked for
                 self._replies[identity] = reply
             while len(self._replies) > REMEMBERED:
                 self._replies.popitem(last=False)
         return reply
 
     def _reply(self, command: Command, by: str, context: contextvars.Context | None) -> Reply:
+        view = self._session.view(command.get("view"))
+        if view is not None:
+            return view.command({name: value for name, value in command.items() if name not in ("view", "id")})
         actions: dict[str, Callable[[], Reply]] = {
             "suspend": lambda: self._stop("suspended", by),
             "cancel": lambda: self._stop("canceled", by),

@@ -49,8 +49,6 @@ class DispatchedCell:
         """Run the step and wait for it; an interrupt stops it."""
         try:
             self._session.stops.wait_for(self.run_async())
-        except RunSuspended:
-            self._session.show_form(self._step.name)
             raise
 
     async def run_async(self) -> None:

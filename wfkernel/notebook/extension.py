@@ -18,6 +18,8 @@ from wfkernel.store.recall import work_in
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from wfkernel.engine.run import Run
+
 __all__ = ["load", "unload"]
 
 _loaded: dict[int, tuple[Session, StepTransformer, Any]] = {}
@@ -35,6 +37,7 @@ def load(shell: InteractiveShell) -> None:
     shell.events.register("pre_run_cell", session.pre_run_cell)
     shell.events.register("post_run_cell", session.post_run_cell)
     shell.register_magics(WorkflowMagics(shell, session), ContextMagics(shell, session))
+    _show_runs(shell, session)
     work_in(lambda: (session.store, session.run.run_id if session.has_run else None))
     setattr(builtins, BRIDGE, session.active)
     shell.Completer.custom_matchers.append(matcher)
@@ -42,6 +45,19 @@ def load(shell: InteractiveShell) -> None:
     take_down(shell)
     bring_threads_home()
     _loaded[id(shell)] = session, transformer, matcher
+
+
+def _show_runs(shell: InteractiveShell, session: Session) -> None:
+    """Displaying a `Run` shows it live."""
+
+    def show(run: Run) -> None:
+        from wfkernel.notebook.live import show_engine_run
+
+        show_engine_run(session, run)
+
+    formatter = shell.display_formatter
+    if formatter is not None:
+        formatter.ipython_display_formatter.for_type_by_name("wfkernel.engine.run", "Run", show)
 
 
 def unload(shell: InteractiveShell) -> None:

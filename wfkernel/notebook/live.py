@@ -1,51 +1,151 @@
-"""The live run view in a notebook: the widget fed from the run's state, and what its buttons do."""
+"""The live run view in a notebook: a widget that follows a run, and the output it stands in.
+
+A `LiveView` feeds one widget from one source (`wfkernel.notebook.sources`). While the run goes on the output holds the
+widget; when the run rests, the notebook file must not: a saved widget is a hole once its kernel is gone. The page sees to
+that by itself where it can (`page/document.js`) and says so; where it does not, the output is replaced by the still picture.
+"""
 
 from __future__ import annotations
 
-import contextvars
+import logging
+import threading
 import time
+import uuid
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from IPython.display import display
 
+from wfkernel.engine.run import executing
+from wfkernel.errors import WorkflowError
+from wfkernel.notebook.feed import Feed
+from wfkernel.notebook.frontend import is_live, parent_header, publish
+from wfkernel.notebook.commands import Command, Reply
 from wfkernel.notebook.runview import RunView
-from wfkernel.notebook.view import view_of
+from wfkernel.notebook.sources import EngineSource, SessionSource, Source, StoredSource
+from wfkernel.notebook.view import render_html, render_text, view_of
 
 if TYPE_CHECKING:
+    from wfkernel.engine.run import Run
     from wfkernel.notebook.session import Session
 
-__all__ = ["LiveView", "show_form", "show_run", "show_run_button"]
+__all__ = ["LiveView", "form_view", "show_engine_run", "show_form", "show_run", "show_run_button"]
+
+RESTING: Final = ("suspended", "paused", "success", "failed", "tripwire", "canceled")
+PATIENCE: Final = 3.0
+"""Seconds a page has to say that the notebook file keeps the still picture."""
+
+_log = logging.getLogger("wfkernel")
 
 
 class LiveView:
-    """A `RunView` that follows the session's run."""
+    """A widget that follows `source`, in an output of the cell that made it."""
 
-    def __init__(self, session: Session, focus: str = "", cell_id: str = "") -> None:
-        self._session, self._run = session, session.run
-        self._context = contextvars.copy_context()  # output of a later execution goes to the cell that showed us
+    def __init__(self, session: Session, source: Source, focus: str = "", cell_id: str = "") -> None:
+        self._session, self._source, self.focus = session, source, focus
+        self.parent = parent_header(session.shell)
+        """The request that made the view: its output is where the view stands."""
+        self.display_id = f"wfkernel-{uuid.uuid4().hex}"
+        self._feed = Feed(lambda: source.state, session.refresher.changed)
+        self._unwatch = source.watch(self._feed.heard)
         self.widget = RunView(
-            self._view(), focus=focus, cell_id=cell_id, on_command=self._command, control=session.controlled
+            self._feed.picture, lambda command: session.commands.do(command, "run view"), ops=source.ops, focus=focus, cell_id=cell_id, control=session.controlled
         )
+        self._kept = False
+        self._rested: float | None = None
+        session.keep_view(self)
+        session.refresher.add(self)
+        if source.has_past:
+            threading.Thread(target=self._relive, name="wfkernel-past", daemon=True).start()
 
-    def _view(self) -> dict[str, Any]:
-        return view_of(self._run.state, now=time.time())
+    def _relive(self) -> None:
+        try:
+            self._feed.relive(self._source.past)
+        except WorkflowError:
+            _log.warning("the run view shows no log from before it was opened", exc_info=True)
+
+    def bundle(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """(data, metadata) of the output: the widget, and beside it what to show where no widget can be."""
+        shown = self.widget._repr_mimebundle_()
+        data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
+        still = self._still()
+        return {**data, "text/html": still["html"], "text/plain": still["text"]}, metadata
+
+    def show(self) -> None:
+        """Display the view in the present cell."""
+        data, metadata = self.bundle()
+        display(data, metadata=metadata, raw=True, display_id=self.display_id)
+
+    def close(self) -> None:
+        """Stop following."""
+        self._session.refresher.remove(self)
+        self._unwatch()
+        self.widget.close()
 
     def refresh(self) -> None:
-        """Bring the widget up to date; called by the session's refresher."""
-        self.widget.update(self._view())
+        """Tell the page what is new; called by the session's refresher."""
+        self._source.look()
+        news = self._feed.take()
+        if news is not None:
+            self.widget.tell(news)
+        if self._source.state.status not in RESTING:
+            self._rested, self._kept = None, False
+        elif self._rested is None:
+            self._rested = time.monotonic()
+        elif not self._kept and time.monotonic() - self._rested > PATIENCE:
+            self._replace()
 
-    def _command(self, command: dict[str, Any]) -> dict[str, Any]:
-        reply = self._session.commands.do(command, by="run view", context=self._context)
-        self.refresh()
-        return reply
+    def _replace(self) -> None:
+        """Nobody answered for the notebook file: put the still picture into the output."""
+        still = self._still()
+        self._kept = True
+        if self.parent:
+            content = {"data": {"text/html": still["html"], "text/plain": still["text"]}, "metadata": {},
+                       "transient": {"display_id": self.display_id}}  # fmt: skip
+            publish(self._session.shell, self.parent, "update_display_data", content)
+
+    def _still(self) -> dict[str, str]:
+        step = self.focus or None
+        view = view_of(self._source.state, now=time.time(), step=step)
+        return {"html": render_html(view, step=step), "text": render_text(view, step)}
+
+    def command(self, command: Command) -> Reply:
+        """Do what the page asks for; what only the run can do goes to its source."""
+        op = command.get("op")
+        if op == "picture":
+            return {"ok": True, "picture": self._feed.picture()}
+        if op == "still":
+            return {"ok": True, "still": self._still(), "widget": self.widget.model_id}
+        if op == "kept":
+            self._kept = True
+            return {"ok": True}
+        try:
+            return self._source.command(command)
+        except WorkflowError as error:
+            return {"ok": False, "problems": [["", str(error)]]}
+        finally:
+            self._session.refresher.changed()
 
 
-def show_run(session: Session) -> None:
-    """Show the session's run and keep it up to date."""
-    live = LiveView(session)
-    session.refresher.add(live)
-    display(live.widget)
+def show_run(session: Session, run_id: str | None = None) -> None:
+    """Show a run, by default the session's own, and keep the view up to date."""
+    source: Source
+    if run_id is None or (session.has_run and run_id == session.run.run_id):
+        source = SessionSource(session)
+    elif (run := executing(run_id)) is not None:
+        source = EngineSource(run)
+    else:
+        source = StoredSource(session.store, run_id)
+    LiveView(session, source).show()
+
+
+def show_engine_run(session: Session, run: Run) -> None:
+    """Show a run of the engine: what displaying a `Run` object does."""
+    if is_live(session.shell):
+        LiveView(session, EngineSource(run)).show()
+        return
+    view = view_of(run.state, now=time.time())
+    display({"text/html": render_html(view), "text/plain": render_text(view)}, raw=True)
 
 
 def show_run_button(session: Session, name: str) -> None:
@@ -78,8 +178,12 @@ def show_run_button(session: Session, name: str) -> None:
     show_run(session)
 
 
+def form_view(session: Session, path: str) -> LiveView:
+    """A view of one suspended step with its form."""
+    known = session.cells.get(path)
+    return LiveView(session, SessionSource(session), focus=path, cell_id=(known.cell_id or "") if known else "")
+
+
 def show_form(session: Session, path: str) -> None:
     """Show the resume form of a suspended step."""
-    known = session.cells.get(path)
-    live = LiveView(session, focus=path, cell_id=(known.cell_id or "") if known else "")
-    display(live.widget)
+    form_view(session, path).show()

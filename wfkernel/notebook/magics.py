@@ -151,10 +151,10 @@ class WorkflowMagics(Magics):
         if run is None and not session.has_run and not frontend.notebook_path(self.shell):
             raise RunNotFound("no step has run yet, so there is no current run. `%workflow list` lists earlier ones.")
         current = run is None or (session.has_run and session.store.find(run) == session.run.run_id)
-        if current and frontend.is_live(self.shell):
+        if frontend.is_live(self.shell):
             from wfkernel.notebook.live import show_run
 
-            show_run(session)
+            show_run(session, None if current else session.store.find(run or ""))
             self._tell_stale()
             return
         state = session.run.state if current else session.store.load(session.store.find(run or ""))

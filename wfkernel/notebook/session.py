@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.answers import validate_answer
+from wfkernel.engine.events import Event
 from wfkernel.engine.script import Inputs, ScriptRun, StepRun
 from wfkernel.engine.state import StepState
 from wfkernel.errors import DefinitionError, RunNotSuspended, RunStopped, StepWaiting, ValueUnreadable
@@ -39,7 +40,11 @@ from wfkernel.store.codecs import decode_names
 from wfkernel.store.store import Store, open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.interactiveshell import InteractiveShell
+
+    from wfkernel.notebook.live import LiveView
 
 __all__ = ["Session"]
 
@@ -75,7 +80,10 @@ class Session:
         self.cells: dict[str, KnownCell] = {}
         self.active: dict[int, Any] = {}
         """What transformed cells find under ``__wfkernel__``."""
-        self.runs = NotebookRuns(self.store, self.path, lambda event: self.refresher.changed(), self._commanded)
+        self.watchers: tuple[Callable[[Event], None], ...] = ()
+        """Who is told of every event of the run."""
+        self.views: dict[str, LiveView] = {}
+        self.runs = NotebookRuns(self.store, self.path, self._noted, self._commanded)
         self.graphs = CellGraphs(self)
         self.stops = Stops(self)
         self.commands = Commands(self)
@@ -89,6 +97,27 @@ class Session:
     def _commanded(self, command: Command) -> Reply:
         """Another process has a command for our run."""
         return self.commands.do(command, str(command.get("by") or "another process"))
+
+    def _noted(self, event: Event) -> None:
+        for watch in self.watchers:
+            watch(event)
+        self.refresher.changed()
+
+    def keep_view(self, view: LiveView) -> None:
+        """Follow a run in `view` until something else takes its place in the notebook."""
+        self.drop_view(view.parent, view.focus)
+        self.views[cell_key(view.parent, view.focus)] = view
+
+    def view(self, view_id: str | None) -> LiveView | None:
+        """The view of that id, if it is still followed."""
+        return next((view for view in list(self.views.values()) if view.widget.view_id == view_id), None)
+
+    def drop_view(self, parent: dict[str, Any], focus: str) -> None:
+        """The cell of the request `parent` shows something else now, for the step `focus` or the whole run."""
+        replaced = self.views.get(cell_key(parent, focus))
+        if replaced is not None and replaced.parent.get("msg_id") != parent.get("msg_id"):
+            del self.views[cell_key(parent, focus)]
+            replaced.close()
 
     # -- the run -----------------------------------------------------------------------------------------------------
 
@@ -269,9 +298,7 @@ class Session:
         Raises `StepWaiting` or `DefinitionError` when something it reads cannot be there.
         """
         run = self.run
-        run.plan(
-            [{"path": s.name, "reads": sorted(s.names.reads), "binds": sorted(s.names.binds)} for s in self.steps()]
-        )
+        self.plan_run()
         stored = self._missing(step)
         inputs, superseded = self._inputs(step, stored)
         if not step.options.always and run.decide(step.name, step.code, inputs) == "restore":
@@ -284,6 +311,20 @@ class Session:
         for name, (source, record) in {**stored, **superseded}.items():
             self._fetch(name, source, record)
         return inputs, None
+
+    def plan_run(self) -> None:
+        """Tell the run which steps there are."""
+        self.run.plan(
+            [{"path": s.name, "reads": sorted(s.names.reads), "binds": sorted(s.names.binds)} for s in self.steps()]
+        )
+
+    def fetch_inputs(self, step: CellStep) -> Inputs:
+        """Put everything the step reads in place; returns what it is."""
+        stored = self._missing(step)
+        inputs, superseded = self._inputs(step, stored)
+        for name, (source, record) in {**stored, **superseded}.items():
+            self._fetch(name, source, record)
+        return inputs
 
     def _begin(self, step: CellStep, inputs: Inputs) -> StepRun:
         known = self.cells[step.name]
@@ -417,10 +458,7 @@ class Session:
     def execute(self, path: str) -> None:
         """Execute a step this kernel has seen, here and now, whatever its state. For bodies without ``await``."""
         cell = self.cells[path]
-        stored = self._missing(cell.step)
-        inputs, superseded = self._inputs(cell.step, stored)
-        for name, (source, record) in {**stored, **superseded}.items():
-            self._fetch(name, source, record)
+        inputs = self.fetch_inputs(cell.step)
         cell.run = self.run.begin(path, cell.step.code, inputs, cell.step.names.reads, cell.step.names.binds, cell.doc)
         if cell.step.options.worker is not None or cell.step.options.foreach is not None:
             DispatchedCell(self, cell.step, inputs, cell.run, StepLine(self, path)).execute()
@@ -512,6 +550,11 @@ class Session:
             from wfkernel.notebook.live import show_form
 
             show_form(self, path)
+
+
+def cell_key(parent: dict[str, Any], focus: str) -> str:
+    """Which cell sent the request `parent`, and which step of it is meant."""
+    return f"{(parent.get('metadata') or {}).get('cellId') or parent.get('msg_id')} {focus}"
 
 
 def _status_for_people(state: StepState) -> str:

@@ -43,8 +43,16 @@ class StepLine:
             self._session.refresher.add(self)
 
     def finish(self) -> None:
-        """Show how it ended."""
+        """Show how it ended; a step that asks something shows its form."""
         self._session.refresher.remove(self)
+        if self._live and self._session.run.state.step(self._path).suspension is not None:
+            from wfkernel.notebook.live import form_view
+
+            form = form_view(self._session, self._path)
+            form.display_id = self._display_id
+            self._show(*form.bundle())
+            return
+        self._session.drop_view(self._parent, self._path)
         self._send()
 
     def mark(self, stale: str) -> None:
@@ -68,8 +76,11 @@ class StepLine:
             metadata["wfkernel"]["stale"] = self._stale
             text += f"\nstale: {self._stale}"
             html += f"<p><strong>stale</strong>: {escape(self._stale)}</p>"
+        self._show({"text/plain": text, "text/html": html}, metadata)
+
+    def _show(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         content: dict[str, Any] = {
-            "data": {"text/plain": text, "text/html": html},
+            "data": data,
             "metadata": metadata,
             "transient": {"display_id": self._display_id} if self._live else {},
         }

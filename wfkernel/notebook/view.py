@@ -22,8 +22,20 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from wfkernel.engine.state import RunState, StepState, Suspension
+from wfkernel.plan.chart import needs_of
 
-__all__ = ["ICONS", "render_html", "render_text", "seconds", "view_of"]
+__all__ = [
+    "ICONS",
+    "plain",
+    "render_html",
+    "render_text",
+    "run_duration",
+    "seconds",
+    "step_view",
+    "tidy",
+    "view_of",
+    "waiting_for",
+]
 
 LOG_TAIL: Final = 20
 """Lines of a step's output a view holds."""
@@ -58,35 +70,38 @@ def view_of(state: RunState, *, now: float, step: str | None = None) -> dict[str
 
     Durations of what still runs end at `now`, seconds since the epoch.
     """
-    waits = _waits(state) if step is None else {step: []}
+    waits = waiting_for(state) if step is None else {step: []}
     shown = state.steps.values() if step is None else [state.step(step)]
     return {
         "run_id": state.run_id,
-        "workflow": _tidy(state.workflow or PurePath(state.notebook).stem or "run"),
+        "workflow": tidy(state.workflow or PurePath(state.notebook).stem or "run"),
         "status": state.status,
         "started": state.started_at,
-        "duration": _run_duration(state, now),
-        "params": _plain(state.params),
+        "duration": run_duration(state, now),
+        "params": plain(state.params),
         "error": _error_of(state.error),
-        "steps": [_step_view(one, waits[one.path], now) for one in shown],
+        "steps": [step_view(one, waits[one.path], now) for one in shown],
     }
 
 
-def _step_view(step: StepState, waits_for: list[str], now: float) -> dict[str, Any]:
+def step_view(step: StepState, waits_for: list[str], now: float) -> dict[str, Any]:
+    """A JSON-safe picture of one step, which waits for the steps `waits_for`."""
     return {
-        "path": _tidy(step.path),
+        "path": tidy(step.path),
         "status": step.status,
         "attempt": step.attempt,
         "executions": step.executions,
+        "started": step.started_at,
         "duration": _step_duration(step, now),
+        "iteration": step.iteration,
         "restored": step.restored,
         "restored_in": step.restored_in if step.restored else None,
         "progress": _progress_of(step.progress),
         "log": _log_of(step.log),
         "error": _error_of(step.error),
         "waits_for": waits_for,
-        "reads": [_tidy(name) for name in step.reads],
-        "binds": [_tidy(name) for name in step.binds],
+        "reads": [tidy(name) for name in step.reads],
+        "binds": [tidy(name) for name in step.binds],
         "suspension": _suspension_of(step.suspension),
     }
 
@@ -96,47 +111,46 @@ def _suspension_of(suspension: Suspension | None) -> dict[str, Any] | None:
         return None
     return {
         "index": suspension.index,
-        "message": _tidy(suspension.message),
-        "schema": _plain(suspension.schema),
-        "payload": _plain(suspension.payload),
-        "problems": [[_tidy(path), _tidy(message)] for path, message in suspension.problems],
+        "message": tidy(suspension.message),
+        "schema": plain(suspension.schema),
+        "payload": plain(suspension.payload),
+        "problems": [[tidy(path), tidy(message)] for path, message in suspension.problems],
     }
 
 
 def _error_of(error: dict[str, Any] | None) -> dict[str, str] | None:
     if error is None:
         return None
-    return {"type": _tidy(str(error.get("type", ""))), "message": _tidy(str(error.get("message", "")))}
+    return {"type": tidy(str(error.get("type", ""))), "message": tidy(str(error.get("message", "")))}
 
 
 def _progress_of(progress: dict[str, Any] | None) -> dict[str, Any] | None:
     if progress is None:
         return None
-    done, total = _plain(progress.get("done", 0)), progress.get("total")
+    done, total = plain(progress.get("done", 0)), progress.get("total")
     # Only a count towards something finite makes a bar.
     counted = isinstance(done, int | float) and isinstance(total, int | float) and 0 < total < math.inf
-    label = _tidy(str(progress.get("label") or ""))
+    label = tidy(str(progress.get("label") or ""))
     return {"done": done, "total": total if counted else None, "label": label}
 
 
 def _log_of(log: deque[str]) -> list[str]:
     latest = list(log)[-LOG_TAIL:]
-    lines = [line for text in latest for line in _tidy(text).splitlines()][-LOG_TAIL:]
+    lines = [line for text in latest for line in tidy(text).splitlines()][-LOG_TAIL:]
     return [line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 1] + "…" for line in lines]
 
 
-def _waits(state: RunState) -> dict[str, list[str]]:
-    """For each pending step, the steps that have yet to bind what it reads: per name, the last before it."""
-    binders: dict[str, StepState] = {}
-    waits = {}
-    for step in state.steps.values():
-        needed = [binders[name] for name in step.reads if name in binders] if step.status == "pending" else []
-        waits[step.path] = list(dict.fromkeys(_tidy(s.path) for s in needed if s.status != "success"))
-        binders.update((name, step) for name in step.binds)
-    return waits
+def waiting_for(state: RunState) -> dict[str, list[str]]:
+    """For each pending step, the steps that have yet to bind what it reads."""
+    steps = dict(state.steps)  # whoever writes the run may add to it meanwhile
+    needs = needs_of((step.path, step.reads, step.binds) for step in steps.values())
+    return {
+        path: [tidy(one) for one in ones if steps[one].status != "success"] if steps[path].status == "pending" else []
+        for path, ones in needs.items()
+    }
 
 
-def _run_duration(state: RunState, now: float) -> float | None:
+def run_duration(state: RunState, now: float) -> float | None:
     if state.started_at is None:
         return None
     if state.ended_at is not None:
@@ -158,7 +172,7 @@ def _step_duration(step: StepState, now: float) -> float | None:
     return None if step.ended_at is None else max(0.0, step.ended_at - step.started_at)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """`value` as JSON a browser can parse: no NaN, no infinities, no lone surrogates."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
@@ -167,17 +181,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, dict):
-        return {_plain(str(key)): _plain(item) for key, item in value.items()}
+        return {plain(str(key)): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return _plain(str(value))
+        return [plain(item) for item in value]
+    return plain(str(value))
 
 
-def _tidy(text: str) -> str:
+def tidy(text: str) -> str:
     """Text for people: without terminal colours, cursor movements and other control characters."""
     if text.isprintable():  # most text by far, and a run has a lot of it
         return text
-    text = _TERMINAL.sub("", _plain(text)).replace("\r\n", "\n")
+    text = _TERMINAL.sub("", plain(text)).replace("\r\n", "\n")
     # A progress bar printed to a terminal overwrites its line; the last writing is what a person would see.
     text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
     return _CONTROL.sub("", text)
@@ -211,7 +225,7 @@ def _find(view: dict[str, Any], path: str) -> dict[str, Any]:
     for step in view["steps"]:
         if step["path"] == path:
             return dict(step)
-    return _step_view(StepState(path), [], 0.0)
+    return step_view(StepState(path), [], 0.0)
 
 
 def _done_of_all(view: dict[str, Any]) -> str:

@@ -88,8 +88,8 @@ class RemoteStep:
 
     # -- output -----------------------------------------------------------------------------------------------------
 
-    def write(self, text: str) -> None:
-        self._relay("write", text)
+    def write(self, text: str, shown: dict[str, Any] | None = None) -> None:
+        self._relay("write", text, shown)
 
     def display(self, data: dict[str, Any], metadata: dict[str, Any]) -> None:
         """Show something rich: formats by MIME type."""

@@ -35,7 +35,7 @@ function byWidget(model, command) {
 
 /** Send a command, `{op, ...}`, and resolve to its reply: `{ok: true, ...}` or `{ok: false, problems: [[field, text]]}`. */
 async function ask(model, command) {
-  command = { id: `${Date.now()}-${Math.random()}`, ...command };
+  command = { id: `${Date.now()}-${Math.random()}`, view: model.get("view_id"), ...command };
   const kernel = model.widget_manager?.kernel;
   if (model.get("control") && kernel?.sendControlMessage) {
     const reply = await Promise.race([byControlChannel(kernel, command).catch(() => null), after(PATIENCE, null)]);
