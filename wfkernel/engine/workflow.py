@@ -31,8 +31,8 @@ from wfkernel.engine.state import RunState
 from wfkernel.engine.values import Codec
 from wfkernel.plan import nodes
 from wfkernel.plan.builder import Definition, bodies_of
-from wfkernel.plan.duration import Duration, seconds
 from wfkernel.plan.chart import Chart, chart_of_plan
+from wfkernel.plan.duration import Duration, seconds
 from wfkernel.plan.step import StepSpec
 
 __all__ = ["Workflow"]

@@ -47,9 +47,7 @@ class DispatchedCell:
 
     def execute(self) -> None:
         """Run the step and wait for it; an interrupt stops it."""
-        try:
-            self._session.stops.wait_for(self.run_async())
-            raise
+        self._session.stops.wait_for(self.run_async())
 
     async def run_async(self) -> None:
         """Run the step: all its items, or its body once."""

@@ -18,9 +18,9 @@ from IPython.display import display
 
 from wfkernel.engine.run import executing
 from wfkernel.errors import WorkflowError
+from wfkernel.notebook.commands import Command, Reply
 from wfkernel.notebook.feed import Feed
 from wfkernel.notebook.frontend import is_live, parent_header, publish
-from wfkernel.notebook.commands import Command, Reply
 from wfkernel.notebook.runview import RunView
 from wfkernel.notebook.sources import EngineSource, SessionSource, Source, StoredSource
 from wfkernel.notebook.view import render_html, render_text, view_of
@@ -49,7 +49,12 @@ class LiveView:
         self._feed = Feed(lambda: source.state, session.refresher.changed)
         self._unwatch = source.watch(self._feed.heard)
         self.widget = RunView(
-            self._feed.picture, lambda command: session.commands.do(command, "run view"), ops=source.ops, focus=focus, cell_id=cell_id, control=session.controlled
+            self._feed.picture,
+            lambda command: session.commands.do(command, "run view"),
+            ops=source.ops,
+            focus=focus,
+            cell_id=cell_id,
+            control=session.controlled,
         )
         self._kept = False
         self._rested: float | None = None
