@@ -25,7 +25,7 @@ lint: $(VENV)/.test
 
 # Timings, printed; no test asserts a time.
 bench: $(VENV)/.test
-	for name in import_time step_overhead frame_checkpoint engine workers store_steps context_recall context_search; do \
+	for name in import_time step_overhead frame_checkpoint engine workers store_steps context_recall context_search run_view; do \
 	  echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit 1; done
 
 # The same work in other engines, each installed in a folder of its own (~/.cache/wfkernel-peers).
