@@ -89,7 +89,6 @@ class LiveView:
 
     def refresh(self) -> None:
         """Tell the page what is new; called by the session's refresher."""
-        self._source.look()
         news = self._feed.take()
         if news is not None:
             self.widget.tell(news)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import re
-import time
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -18,7 +17,6 @@ from wfkernel.engine.events import Event
 from wfkernel.engine.failures import InputInvalid
 from wfkernel.engine.loop import engine_loop
 from wfkernel.engine.state import RunState
-from wfkernel.errors import WorkflowError
 from wfkernel.notebook.commands import Command, Reply
 
 if TYPE_CHECKING:
@@ -31,8 +29,6 @@ __all__ = ["EngineSource", "SessionSource", "Source", "StoredSource"]
 _ITEM: Final = re.compile(r"(.*)\[(\d+)\]")
 MOMENT: Final = 0.5
 """Seconds a command may take to be refused; what lasts longer has begun."""
-LOOK: Final = 1.0
-"""Seconds between two looks at a run that another process writes."""
 
 
 class Source(Protocol):
@@ -54,9 +50,6 @@ class Source(Protocol):
 
     def past(self) -> Iterable[Event]:
         """All events so far."""
-
-    def look(self) -> None:
-        """A moment to notice what happened elsewhere."""
 
     def command(self, command: Command) -> Reply:
         """Do what the page asks for. Raises `WorkflowError`."""
@@ -95,9 +88,6 @@ class SessionSource:
     def past(self) -> Iterable[Event]:
         return self._session.store.events(self._run.run_id)
 
-    def look(self) -> None:
-        """Nobody else writes this run."""
-
     def command(self, command: Command) -> Reply:
         return self._session.commands.do(command, "run view", self._context)
 
@@ -105,7 +95,7 @@ class SessionSource:
 class EngineSource:
     """A run of a `Workflow` or a durable function, in this process."""
 
-    ops = ["cancel", "resume", "retry", "travel", "proceed"]  # noqa: RUF012 (never changed)
+    ops = ["suspend", "cancel", "resume", "retry", "travel", "proceed"]  # noqa: RUF012 (never changed)
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -122,9 +112,6 @@ class EngineSource:
         store: Any = self._run.options.store
         return store.events(self._run.run_id) if store.exists(self._run.run_id) else ()
 
-    def look(self) -> None:
-        """This process writes the run."""
-
     def command(self, command: Command) -> Reply:
         run, step = self._run, str(command.get("step") or "")
         item = _ITEM.fullmatch(step)
@@ -132,6 +119,8 @@ class EngineSource:
             case "resume":
                 path, index = (item[1], int(item[2])) if item else (step, None)
                 return self._begin(run.resume(command.get("data"), step=path or None, index=index))
+            case "suspend":
+                return self._begin(run.suspend("suspended in the run view"))
             case "cancel":
                 return self._begin(run.cancel("canceled in the run view"))
             case "retry":
@@ -157,35 +146,24 @@ class EngineSource:
 class StoredSource:
     """A run in the store that another process writes, or wrote."""
 
-    ops: list[str] = []  # noqa: RUF012 (never changed)
+    ops = ["suspend", "cancel"]  # noqa: RUF012 (never changed)
     has_past = True
 
     def __init__(self, store: Store, run_id: str) -> None:
         self._store, self.state = store, store.load(run_id)
-        self._callback: Callable[[Event], None] | None = None
-        self._looked = time.monotonic()
 
     def watch(self, callback: Callable[[Event], None]) -> Callable[[], None]:
-        self._callback = callback
+        def take(events: list[Event]) -> None:
+            for event in events:
+                self.state.apply(event)
+                callback(event)
 
-        def unwatch() -> None:
-            self._callback = None
-
-        return unwatch
+        return self._store.follow(self.state.run_id, self.state.seq, take)
 
     def past(self) -> Iterable[Event]:
         return [event for event in self._store.events(self.state.run_id) if event.seq <= self.state.seq]
 
-    def look(self) -> None:
-        """Read what was written since the last look."""
-        over = self.state.status in ("success", "failed", "tripwire", "canceled")
-        if over or time.monotonic() - self._looked < LOOK:
-            return
-        self._looked = time.monotonic()
-        for event in self._store.events(self.state.run_id, self.state.seq):
-            self.state.apply(event)
-            if self._callback is not None:
-                self._callback(event)
-
     def command(self, command: Command) -> Reply:
-        raise WorkflowError(f"run {self.state.run_id} belongs to another process: act on it there, or with `wf`.")
+        if command.get("op") not in self.ops:
+            return _unknown(command)
+        return self._store.send(self.state.run_id, {"op": command["op"], "by": "run view"})
