@@ -222,7 +222,7 @@ def test_nothing_of_a_run_becomes_markup(text: str):
     html = render_html(view_of(_run_saying(evil), now=200.0))
     shown = Reader(html)
     assert (shown.tags, shown.attributes) == (plain.tags, plain.attributes)
-    assert shown.text.count("<script>alert(1)</script>") == plain.text.count("word") == 9
+    assert shown.text.count("<script>alert(1)</script>") == plain.text.count("word") == 10
 
 
 def _run_saying(text: str) -> RunState:
@@ -277,7 +277,8 @@ def test_text_reads_like_this():
         "     asks for: decision; optional: note",
         "     refused: note: too short",
         "     refused: answer: does not fit together",
-        "     to go on, fill in the form (running the cell shows it) or use `wf resume`",
+        "     to go on, fill in the form (running the cell shows it), use `wf resume`, or run in a cell:",
+        '     %workflow resume --step approve --data \'{"decision": "..."}\'',
         "  ○  publish  pending, waits for approve",
     ]
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections import deque
 from html import escape
 from pathlib import PurePath
@@ -56,7 +57,7 @@ ICONS: Final = {
 }
 """One sign per status; always shown beside the word."""
 
-RESUME_HINT: Final = "to go on, fill in the form (running the cell shows it) or use `wf resume`"
+RESUME_HINT: Final = "to go on, fill in the form (running the cell shows it), use `wf resume`, or run in a cell:"
 
 _TERMINAL: Final = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -264,6 +265,14 @@ def _questions(schema: dict[str, Any]) -> str:
     return "; ".join(parts + ([f"optional: {', '.join(optional)}"] if optional else []))
 
 
+def _resume_line(path: str, schema: dict[str, Any]) -> str:
+    """The line that answers from a cell, with an answer of the right shape to be edited."""
+    from wfkernel.plan.schema import example_answer
+
+    example = json.dumps(example_answer(schema), ensure_ascii=False)
+    return f"%workflow resume --step {shlex.quote(path)} --data {shlex.quote(example)}"
+
+
 def _problem_words(problems: list[list[str]]) -> list[str]:
     return [f"{path or 'answer'}: {message}" for path, message in problems]
 
@@ -309,6 +318,7 @@ def _step_lines(step: dict[str, Any], width: int) -> list[str]:
         for problem in _problem_words(suspension["problems"]):
             lines += _indented(f"refused: {problem}")
         lines += _indented(RESUME_HINT)
+        lines += _indented(_resume_line(step["path"], suspension["schema"]))
     return lines
 
 
@@ -402,7 +412,7 @@ def _details_html(step: dict[str, Any]) -> str:
     if step["error"]:
         parts.append(_error_html(step["error"]))
     if step["suspension"]:
-        parts.append(_suspension_html(step["suspension"]))
+        parts.append(_suspension_html(step["path"], step["suspension"]))
     if step["log"]:
         lines = _html("\n".join(step["log"]))
         opened = "" if step["status"] == "success" else " open"
@@ -411,14 +421,15 @@ def _details_html(step: dict[str, Any]) -> str:
     return "".join(parts)
 
 
-def _suspension_html(suspension: dict[str, Any]) -> str:
+def _suspension_html(path: str, suspension: dict[str, Any]) -> str:
     parts = [f"<div>{_html(suspension['message'])}</div>"] if suspension["message"] else []
     if suspension["payload"] is not None:
         parts.append(f'<pre style="{_PRE}">{_html(_payload_words(suspension["payload"]))}</pre>')
     if questions := _questions(suspension["schema"]):
         parts.append(f'<div style="{_MUTED}">asks for: {_html(questions)}</div>')
     parts += [f'<div style="color:{_RED}">{_html(p)}</div>' for p in _problem_words(suspension["problems"])]
-    parts.append(f'<div style="{_MUTED}">{_html(RESUME_HINT)}</div>')
+    line = f'<code style="{_CODE}">{_html(_resume_line(path, suspension["schema"]))}</code>'
+    parts.append(f'<div style="{_MUTED}">{_html(RESUME_HINT)}</div><div>{line}</div>')
     return "".join(parts)
 
 
