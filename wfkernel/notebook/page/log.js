@@ -45,6 +45,7 @@ function logPane(run) {
   let rows = [];
   let taken = -1; // lines of the run already broken into rows, counted from its first
   let lastLength = 0;
+  let grown = 0;
   let columns = 0;
   let hits = [];
   let hit = -1;
@@ -103,8 +104,9 @@ function logPane(run) {
     if (!node.isConnected || node.closest("[hidden]")) return;
     const wide = Math.max(20, Math.floor((list.node.clientWidth - (only ? 24 : 150)) / 7.25));
     const end = run.gone + run.lines.length;
-    const whole = again || wide !== columns || taken < run.gone || taken > end || rows.length > 3 * LOG_LIMIT;
+    const whole = again || grown !== run.grown || wide !== columns || taken < run.gone || taken > end || rows.length > 3 * LOG_LIMIT;
     columns = wide;
+    grown = run.grown;
     let from = whole ? run.gone : taken;
     let kept = whole ? 0 : rows.length;
     // The last line may have grown.

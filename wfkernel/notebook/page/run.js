@@ -42,6 +42,8 @@ class Run {
     this.attempts = new Map(picture.attempts.map((a) => [`${a[0]} ${a[2]}`, a]));
     this.chart = picture.chart;
     this.lines = [];
+    this.unfinished = new Map();
+    this.grown = (this.grown ?? 0) + 1;
     this.rich = new Map();
     this.gone = 0;
     this.logged = picture.at;
@@ -79,11 +81,14 @@ class Run {
   /** Log entries, the first of which is the run's `at`-th; those known already are passed over. */
   addLines(at, entries) {
     for (const [path, text, open, data] of entries.slice(Math.max(0, this.logged - at))) {
-      const last = this.lines.at(-1);
-      if (last?.open && last.path === path) {
-        last.text += text;
-        last.open = open && last.text.length < 4000;
-      } else this.lines.push({ path, text, open, data });
+      // Steps that run side by side write in between: a line goes on where its own step left it.
+      const line = this.unfinished.get(path);
+      if (line) {
+        line.text += text;
+        if (line !== this.lines.at(-1)) this.grown += 1;
+      } else this.lines.push({ path, text, data });
+      if (open && this.lines.length && (line ?? this.lines.at(-1)).text.length < 4000) this.unfinished.set(path, line ?? this.lines.at(-1));
+      else this.unfinished.delete(path);
       if (data) this.rich.set(path, [...(this.rich.get(path) ?? []).slice(-9), data]);
     }
     this.logged = Math.max(this.logged, at + entries.length);
