@@ -426,7 +426,11 @@ def test_the_run_stops_at_the_first_error_below(lab):
 
 
 def test_the_saved_notebook_holds_a_readable_picture(suspended):
+    suspended.page.wait_for_function(
+        "() => [...window.jupyterapp.shell.currentWidget.context.model.cells][2].sharedModel.wfkernelStill"
+    )
     bundle = suspended.save().cells[2].outputs[0]["data"]
+    assert set(bundle) == {"text/html", "text/plain"}
     assert "❚❚ approve" in bundle["text/plain"]
     assert "<table" in bundle["text/html"]
     assert "Release 1.2 to production?" in bundle["text/html"]
