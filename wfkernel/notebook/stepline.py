@@ -36,6 +36,7 @@ class StepLine:
         self._shown = False
         self._begun = time.monotonic()
         self._stale = ""
+        self._asks = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -49,7 +50,7 @@ class StepLine:
             from wfkernel.notebook.live import form_view
 
             form = form_view(self._session, self._path)
-            form.display_id = self._display_id
+            form.display_id, self._asks = self._display_id, True
             self._show(*form.bundle())
             return
         self._session.drop_view(self._parent, self._path)
@@ -58,7 +59,7 @@ class StepLine:
     def mark(self, stale: str) -> None:
         """Say why the step is stale, or with "" that it is not."""
         self._stale = stale
-        if self._live and self._shown:
+        if self._live and self._shown and not self._asks:
             self._send()
 
     def refresh(self) -> None:
