@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from jsonschema import Draft202012Validator
+import jsonschema_rs
 
 __all__ = ["check_schema", "example_answer"]
 
@@ -17,18 +17,29 @@ def check_schema(schema: dict[str, Any], data: Any) -> list[tuple[str, str]]:
     """(path, message) for everything in `data` that does not fit `schema`; an empty schema accepts anything."""
     if not schema:
         return []
-    problems = []
-    for error in sorted(
-        Draft202012Validator(schema).iter_errors(data), key=lambda e: [str(p) for p in e.absolute_path]
-    ):
-        path = ".".join(map(str, error.absolute_path))
-        if error.validator == "required":
-            for name in error.validator_value:
-                if isinstance(error.instance, dict) and name not in error.instance:
-                    problems.append((f"{path}.{name}".strip("."), "Field required"))
-        else:
-            problems.append((path, error.message))
-    return list(dict.fromkeys(problems))
+    problems = [
+        problem
+        for error in jsonschema_rs.validator_for(schema, validate_formats=False).iter_errors(data)
+        for problem in _problems(error)
+    ]
+    return sorted(dict.fromkeys(problems))
+
+
+def _problems(error: jsonschema_rs.ValidationError) -> list[tuple[str, str]]:
+    kind = error.kind.as_dict()
+    if "context" in kind:  # none of several alternatives fits: what is wrong with the one that comes closest
+        alternatives = [branch for branch in kind["context"] if branch and not _is_null(branch)]
+        if len(alternatives) == 1:
+            return [problem for inner in alternatives[0] for problem in _problems(inner)]
+    path = list(map(str, error.instance_path))
+    if error.kind.name == "required":
+        return [(".".join([*path, kind["property"]]), "Field required")]
+    return [(".".join(path), error.message)]
+
+
+def _is_null(branch: list[jsonschema_rs.ValidationError]) -> bool:
+    """Is this the alternative of an optional field that says "or nothing"?"""
+    return any(error.kind.as_dict().get("types") == ["null"] for error in branch)
 
 
 def example_answer(schema: dict[str, Any]) -> Any:
