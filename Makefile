@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint check browser bench bench-peers clean
+.PHONY: demo test lint soak check browser bench bench-peers clean
 
 demo: $(VENV)/.demo
 	@mkdir -p .wfkernel/demo
@@ -41,6 +41,11 @@ labextension: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet 'jupyter-builder>=1.2,<2'
 	$(BIN)/python labextension/build.py
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+
+# Processes killed, frozen and starved of disk, bytes flipped; `make soak SECONDS=3600` for longer.
+SECONDS ?= 300
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.soak --seconds $(SECONDS)
 
 # The browser tests drive the Chromium of the distribution.
 browser:

@@ -69,10 +69,16 @@ class Database:
 
         Raises `StoreLocked`, `StoreCorrupt` or `StoreTooNew`, each naming the file and what to do.
         """
+        import duckdb
+
         with self._lock:
-            connection = self._opened(wait)
             try:
-                yield connection
+                yield self._opened(wait)
+            except duckdb.Error as error:
+                if not _tells_of_damage(error):
+                    raise
+                self._close_connection()  # DuckDB may have given it up
+                raise _explain(error, self.path) from None
             finally:
                 self._used = time.monotonic()
                 if self._is_wanted():
@@ -246,6 +252,14 @@ class Database:
                     pause = min(pause * 2, 1.0)
             elif time.monotonic() - self._used >= IDLE_SECONDS or self._is_wanted():
                 self._close_connection()
+
+
+def _tells_of_damage(error: duckdb.Error) -> bool:
+    """Whether a query failed because of what stands in the file: DuckDB checks a block when it first reads it."""
+    import duckdb
+
+    damage = (duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
+    return isinstance(error, damage) or "Corrupt database file" in str(error)
 
 
 def _explain(error: Exception, path: Path) -> StoreError:
