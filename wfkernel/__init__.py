@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from wfkernel.engine.sessions import Session
     from wfkernel.engine.signal import CancelSignal, cancel_signal
     from wfkernel.engine.state import RunState, StepState, fold
-    from wfkernel.engine.wake import wake
+    from wfkernel.engine.wake import restart_interrupted, wake
     from wfkernel.engine.worker import register_worker
     from wfkernel.engine.workflow import Workflow
     from wfkernel.errors import (
@@ -69,7 +69,7 @@ _MODULES = {
     "engine.sessions": ["Session"],
     "engine.signal": ["CancelSignal", "cancel_signal"],
     "engine.state": ["RunState", "StepState", "fold"],
-    "engine.wake": ["wake"],
+    "engine.wake": ["restart_interrupted", "wake"],
     "engine.worker": ["register_worker"],
     "engine.workflow": ["Workflow"],
     "errors": [
@@ -149,6 +149,7 @@ __all__ = [
     "register_agent",
     "register_worker",
     "remember",
+    "restart_interrupted",
     "search",
     "step",
     "suspend",

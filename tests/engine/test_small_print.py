@@ -15,6 +15,7 @@ from tests.engine.conftest import Elsewhere, go
 from wfkernel import suspend
 from wfkernel.engine.durable import workflow
 from wfkernel.engine.failures import StepTimeout
+from wfkernel.engine.wake import restart_interrupted
 from wfkernel.engine.workflow import Workflow
 from wfkernel.plan.builder import clone_step
 from wfkernel.plan.step import step
@@ -227,3 +228,41 @@ def test_a_pipeline_that_has_ended_is_not_run_again() -> None:
     assert go(run.start(1)).status == "suspended"
     go(run.resume({"approve": True}))
     assert made == [0, 1, 2]
+
+
+# -- what holds what -----------------------------------------------------------------------------------------------------
+
+
+def test_what_holds_a_suspended_step_is_shown_as_suspended() -> None:
+    async def ask(x: int, ctx: Any) -> Any:
+        return ctx.suspend(Answer)
+
+    inner = Workflow("inner").then(ask).commit()
+    steps = go(Workflow("w").then(inner).commit().create_run().start(1)).steps
+    assert {name: step.status for name, step in steps.items()} == {"inner": "suspended", "inner.ask": "suspended"}
+    steps = go(Workflow("w").foreach(ask).commit().create_run().start([1])).steps
+    assert steps["ask"].status == "suspended"
+
+
+def test_all_runs_whose_process_died_are_taken_up_at_once(elsewhere: Elsewhere, store: Store) -> None:
+    script = """
+        async def second(x):
+            die_once(sys.argv[2])
+            return x
+
+        asyncio.run(Workflow("w", store=store).then(first).then(second).commit().create_run(sys.argv[2]).start(1))
+    """
+    for run_id in ("a", "b"):
+        assert elsewhere.run(script, run_id)[0] == -9
+
+    async def first(x: int) -> int:
+        raise AssertionError("it is done")
+
+    async def second(x: int) -> str:
+        return f"taken up with {x}"
+
+    flow = Workflow("w", store=store).then(first).then(second).commit()
+    results = go(restart_interrupted(store, [flow]))
+    assert sorted(result.run_id for result in results) == ["a", "b"]
+    assert {result.result for result in results} == {"taken up with 2"}
+    assert go(restart_interrupted(store, [flow])) == []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wfkernel.engine.failures import WorkflowFailed
-from wfkernel.engine.state import RunState, StepState
+from wfkernel.engine.state import RunState, StepState, parent_path
 from wfkernel.engine.values import Codec, reveal_fields, shown_value
 
 __all__ = ["RunInfo", "RunResult", "StepResult", "make_result", "run_state_values", "suspended_paths"]
@@ -108,6 +108,10 @@ def make_result(
     elif state.status == "suspended":
         result.suspended = suspended_paths(state)
         for suspended in state.suspended_steps:
+            around = suspended.path
+            while around := parent_path(around):  # what holds a suspended step is suspended itself
+                if around in steps and steps[around].status == "running":
+                    steps[around].status = "suspended"
             if suspended.suspension is not None:
                 top = _INDEX.sub("", suspended.path).partition(".")[0]
                 result.suspend_payload.setdefault(top, suspended.suspension.payload)

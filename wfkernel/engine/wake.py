@@ -1,4 +1,5 @@
-"""Waking runs that sleep without a process: what `wf wake` and the server's timer call."""
+"""Taking up runs that nobody executes: those that sleep without a process (what `wf wake` and the server's timer call),
+and those whose process died."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from wfkernel.engine.failures import RunActive, RunNotActive
 from wfkernel.engine.memory import RunStore
 from wfkernel.engine.result import RunResult
 
-__all__ = ["wake"]
+__all__ = ["restart_interrupted", "wake"]
 
 
 class _Wakeable(Protocol):
@@ -21,6 +22,24 @@ class _Wakeable(Protocol):
 
 class _Listing(RunStore, Protocol):
     def runs(self, *, limit: int = 50, status: str | None = None) -> list[dict[str, Any]]: ...
+
+
+async def restart_interrupted(store: _Listing, workflows: Iterable[_Wakeable]) -> list[RunResult]:
+    """Take up every run of `workflows` whose process died while it was running. Returns how each went.
+
+    A run that another process takes up at the same moment is left to it.
+    """
+    by_id = {workflow.id: workflow for workflow in workflows}
+    results = []
+    for row in store.runs(limit=1_000_000, status="running"):
+        workflow = by_id.get(row["workflow"])
+        if workflow is None or not row["interrupted"]:
+            continue
+        try:
+            results.append(await workflow.create_run(row["run_id"]).restart())
+        except (RunActive, RunNotActive):
+            continue
+    return results
 
 
 async def wake(store: _Listing, workflows: Iterable[_Wakeable], *, now: float | None = None) -> list[RunResult]:
