@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wfkernel.engine.files import load_workflow
     from wfkernel.engine.hooks import Cancel, Continue, Hooks, Modify, Replace, Retry, Skip
     from wfkernel.engine.limits import Limits
+    from wfkernel.engine.migration import state_migration
     from wfkernel.engine.restarts import RestartPolicy, WorkerDied
     from wfkernel.engine.result import RunInfo, RunResult, StepResult
     from wfkernel.engine.run import Run
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         RunNotSuspended,
         RunSuspended,
         SettingsInvalid,
+        StateMigrationError,
         StepWaiting,
         StoreCorrupt,
         StoreError,
@@ -64,6 +66,7 @@ _MODULES = {
     "engine.hooks": ["Cancel", "Continue", "Hooks", "Modify", "Replace", "Retry", "Skip"],
     "engine.limits": ["Limits"],
     "engine.restarts": ["RestartPolicy", "WorkerDied"],
+    "engine.migration": ["state_migration"],
     "engine.result": ["RunInfo", "RunResult", "StepResult"],
     "engine.run": ["Run"],
     "engine.sessions": ["Session"],
@@ -81,6 +84,7 @@ _MODULES = {
         "RunNotSuspended",
         "RunSuspended",
         "SettingsInvalid",
+        "StateMigrationError",
         "StepWaiting",
         "StoreCorrupt",
         "StoreError",
@@ -123,6 +127,7 @@ __all__ = [
     "Session",
     "SettingsInvalid",
     "Skip",
+    "StateMigrationError",
     "StepResult",
     "StepState",
     "StepWaiting",
@@ -151,6 +156,7 @@ __all__ = [
     "remember",
     "restart_interrupted",
     "search",
+    "state_migration",
     "step",
     "suspend",
     "track",

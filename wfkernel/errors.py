@@ -20,6 +20,7 @@ __all__ = [
     "RunStopped",
     "RunSuspended",
     "SettingsInvalid",
+    "StateMigrationError",
     "StepWaiting",
     "StoreCorrupt",
     "StoreError",
@@ -74,6 +75,10 @@ class AnswerInvalid(WorkflowError):
         self.problems = problems
         fields = "; ".join(f"{path or 'answer'}: {message}" for path, message in problems)
         super().__init__(f"the answer for step '{step}' was refused, the run stays suspended. {fields}")
+
+
+class StateMigrationError(WorkflowError):
+    """A stored state cannot be brought to the version the code has; it stays as it is."""
 
 
 class StoreError(WorkflowError):

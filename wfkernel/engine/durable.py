@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, get_type_hints, overload
 
@@ -38,6 +38,7 @@ from wfkernel.engine.interpreter import run_nested
 from wfkernel.engine.limits import Limits
 from wfkernel.engine.loop import run_sync
 from wfkernel.engine.memory import RunStore
+from wfkernel.engine.migration import StateMigration
 from wfkernel.engine.nested import Nesting
 from wfkernel.engine.options import Callback, Options
 from wfkernel.engine.recorder import Durability
@@ -376,6 +377,7 @@ def workflow(
     codec: Codec | None = None,
     durability: Durability | None = None,
     checkpoints: CheckpointPolicy | str | None = None,
+    migrations: Sequence[StateMigration] = (),
     hooks: Hooks | None = None,
     limits: Limits | None = None,
     validate: bool = True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +12,7 @@ from wfkernel.engine.core import Core
 from wfkernel.engine.hooks import Hooks
 from wfkernel.engine.limits import Limits
 from wfkernel.engine.memory import RunStore
+from wfkernel.engine.migration import StateMigration, newest
 from wfkernel.engine.recorder import Durability
 from wfkernel.engine.result import RunInfo
 from wfkernel.engine.scope import ConflictRule, StateScope
@@ -42,6 +43,8 @@ class Options:
     limits: Limits = field(default_factory=lambda: Limits(concurrency=_settings().concurrency))
     worker: str = field(default_factory=lambda: _settings().worker)
     """Where steps that are plain functions and name no worker execute."""
+    migrations: Sequence[StateMigration] = ()
+    """The way from older versions of the state, see `wfkernel.engine.migration`."""
     conflict: ConflictRule = "last"
     validate: bool = True
     park: float | None = None
@@ -55,6 +58,7 @@ class Options:
             self.codec = self.store
         self.checkpoints = checkpoint_policy(self.checkpoints)
         check_together(self.durability, self.checkpoints)
+        newest(self.migrations, "the workflow")
 
 
 def _settings() -> Settings:

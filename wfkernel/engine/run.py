@@ -26,10 +26,11 @@ from wfkernel.engine.commands import Command, Reachable, cancel, handler_of
 from wfkernel.engine.core import Core
 from wfkernel.engine.events import Event
 from wfkernel.engine.execution import Execution, called
-from wfkernel.engine.failures import Canceled, HookCanceled, RunActive, RunNotActive
+from wfkernel.engine.failures import Canceled, HookCanceled, InputInvalid, RunActive, RunNotActive
 from wfkernel.engine.following import Following
 from wfkernel.engine.hooks import Cancel
 from wfkernel.engine.memory import MemoryStore, RunStore
+from wfkernel.engine.migration import FIRST, migrated, newest
 from wfkernel.engine.options import Options, Program
 from wfkernel.engine.recorder import Durability, Recorder
 from wfkernel.engine.remember import context_flag
@@ -42,7 +43,7 @@ from wfkernel.engine.stream import BUFFER, Overflow
 from wfkernel.engine.streaming import Stream
 from wfkernel.engine.travel import Change, Given, encoded, state_after, travel_events
 from wfkernel.engine.values import reveal
-from wfkernel.errors import ResumeAlreadyClaimed, RunNotSuspended, WorkflowError
+from wfkernel.errors import ResumeAlreadyClaimed, RunNotSuspended, StateMigrationError, WorkflowError
 
 __all__ = ["Run", "executing", "get_run"]
 
@@ -203,6 +204,7 @@ class Run:
             "owner": self._store.owner,
             **self.program.kept(),
             **self._kept_as,
+            **self._version(),
             **context_flag(),
         }
         if self._named and self.options.store is not None:  # another process may start the run of this id just now
@@ -258,7 +260,7 @@ class Run:
             ]
             return [*answered, (ev.RUN_RESUME, "", {"status": "running", "by": "resume"})]
 
-        self._claim(decide)
+        self._claim(decide, migrates=True)
         return await self._drive(self._new_core(per_step), reveal(self.state.input, self.options.codec))
 
     async def restart(self, *, per_step: bool = False) -> RunResult:
@@ -281,7 +283,7 @@ class Run:
                 (ev.RUN_RESTART, "", {"status": "running", "reason": "restart"}),
             ]
 
-        self._claim(decide)
+        self._claim(decide, migrates=True)
         return await self._drive(self._new_core(per_step), reveal(self.state.input, self.options.codec))
 
     async def proceed(self, *, per_step: bool = False) -> RunResult:
@@ -292,7 +294,7 @@ class Run:
                 raise RunNotActive(f"run '{self.run_id}' is {state.status}, not paused.")
             return [(ev.RUN_CONTINUE, "", {"status": "running"})]
 
-        self._claim(decide)
+        self._claim(decide, migrates=True)
         return await self._drive(self._new_core(per_step), reveal(self.state.input, self.options.codec))
 
     async def time_travel(
@@ -326,8 +328,8 @@ class Run:
             if self.options.store is None:
                 _memory.keep(self._recorder.state)
             else:
-                await self._recorder.record(ev.RUN_START, {"status": "pending", "workflow": self.program.id, "state": {}, "mode": self.program.mode})  # fmt: skip
-        self._claim(decide)
+                await self._recorder.record(ev.RUN_START, {"status": "pending", "workflow": self.program.id, "state": {}, "mode": self.program.mode, **self._version()})  # fmt: skip
+        self._claim(decide, migrates=True)
         core = self._new_core(per_step, target)
         start = reveal(self.state.input, codec)
         if "" in self.state.steps:  # the run's own input was replaced
@@ -503,11 +505,11 @@ class Run:
         if self._core is None and not self._store.is_current(self.state) and self._store.exists(self.run_id):
             self._recorder.state = self._store.load(self.run_id)
 
-    def _claim(self, decide: Callable[[RunState], list[Change]], *, new: bool = False) -> None:
+    def _claim(self, decide: Callable[[RunState], list[Change]], *, new: bool = False, migrates: bool = False) -> None:
         added: list[Change] = []
 
         def noted(state: RunState) -> list[Change]:
-            added[:] = decide(state)
+            added[:] = [*(self._migration(state) if migrates else []), *decide(state)]
             return added
 
         state = self._store.claim(self.run_id, noted, new=new, known=self.state)
@@ -543,6 +545,28 @@ class Run:
             _live.pop((id(self.options.store), self.run_id), None)
             if self.options.store is None:
                 _memory.keep(self._recorder.state)
+
+    def _version(self) -> dict[str, Any]:
+        """What the start of a run says about the version of its state."""
+        version = newest(self.options.migrations, self.program.id)
+        return {} if version == FIRST else {"state_version": version}
+
+    def _migration(self, state: RunState) -> list[Change]:
+        """What brings the run's state to the version of the code. Raises `StateMigrationError`."""
+        migrations, codec = self.options.migrations, self.options.codec
+        version = newest(migrations, self.program.id)
+        if state.state_version == version or state.started_at is None:
+            return []
+        whose = f"run '{self.run_id}'"
+        values = migrated(run_state_values(state, codec), state.state_version, migrations, whose)
+        try:
+            values = checked_state(self.program, self.options, values)
+        except InputInvalid as misfit:
+            raise StateMigrationError(
+                f"the state of {whose} after its migration from version {state.state_version} to {version} does not fit the "
+                f"workflow's: {' '.join(str(misfit).split())}. Nothing was changed."
+            ) from None
+        return [(ev.RUN_MIGRATED, "", {"from": state.state_version, "to": version, "state": encoded(values, codec)})]
 
     def _checkpoints(self) -> Follower | None:
         """What makes this run's checkpoints while it is executed."""

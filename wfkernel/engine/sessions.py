@@ -2,7 +2,8 @@
 
 A session is a file of JSON lines, one per change, appended under a lock between processes and synced to disk. Whoever
 reads it reads what was added since; two processes therefore see each other's changes, and a change of several keys is
-seen whole. Without a folder a session lives in this process. A line cut off by a crash is ignored.
+seen whole. Without a folder a session lives in this process. A line cut off by a crash is ignored. A session of an older
+version is migrated when it is first used, see `wfkernel.engine.migration`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from wfkernel.engine.failures import SessionError
+from wfkernel.engine.migration import FIRST, StateMigration, Version, migrated, newest
 from wfkernel.engine.values import Codec
 
 __all__ = ["Inheritance", "Session"]
@@ -28,7 +30,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class Session:
     """The session `id`, kept in `folder`. Values are JSON-safe, or anything the `codec` takes."""
 
-    def __init__(self, id: str, folder: Path | str | None = None, codec: Codec | None = None) -> None:
+    def __init__(
+        self, id: str, folder: Path | str | None = None, codec: Codec | None = None, *,
+        migrations: Sequence[StateMigration] = (),
+    ) -> None:  # fmt: skip
         if not _NAME.fullmatch(id):
             raise SessionError(
                 f"'{id}' cannot be the name of a session: letters, digits, '.', '_' and '-', at most 100."
@@ -42,6 +47,9 @@ class Session:
         self._state: dict[str, Any] = {}
         self._artifacts: dict[str, Any] = {}
         self._history: list[dict[str, Any]] = []
+        self._migrations = migrations
+        self._wanted = newest(migrations, f"session '{id}'")
+        self._version: Version = FIRST
 
     # -- state ------------------------------------------------------------------------------------------------------
 
@@ -49,7 +57,7 @@ class Session:
     def state(self) -> dict[str, Any]:
         """What the session remembers, as of now; a copy."""
         with self._lock:
-            self._catch_up()
+            self._take_up()
             return dict(self._state)
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -64,6 +72,7 @@ class Session:
         """Set what ``change(state)`` returns, with no other change in between: for counters and the like."""
         with self._lock, self._locked():
             self._catch_up()
+            self._migrate()
             changes = change(dict(self._state))
             self._write({"set": {key: self._encode(value) for key, value in changes.items()}})
             return dict(self._state)
@@ -114,7 +123,7 @@ class Session:
             return self
         if how not in ("copy", "isolate"):
             raise SessionError(f"a session is passed on by 'inherit', 'copy' or 'isolate', not {how!r}.")
-        child = Session(id, self._folder, self._codec)
+        child = Session(id, self._folder, self._codec, migrations=self._migrations)
         if how == "copy":
             child.set(**self.state)
         return child
@@ -124,7 +133,23 @@ class Session:
     def _append(self, entry: dict[str, Any]) -> None:
         with self._lock, self._locked():
             self._catch_up()
+            self._migrate()
             self._write(entry)
+
+    def _take_up(self) -> None:
+        """Catch up, and migrate what is of another version."""
+        self._catch_up()
+        if self._version != self._wanted:
+            with self._locked():
+                self._catch_up()
+                self._migrate()
+
+    def _migrate(self) -> None:
+        """Bring the state to the version of the code. The caller holds the lock and has caught up."""
+        if self._version != self._wanted:
+            new = not self._state and not self._read
+            state = {} if new else migrated(self._state, self._version, self._migrations, f"session '{self.id}'")
+            self._write({"version": self._wanted, "state": {key: self._encode(value) for key, value in state.items()}})
 
     def _locked(self) -> Any:
         from contextlib import nullcontext
@@ -166,7 +191,10 @@ class Session:
                 self._read += len(line)
 
     def _apply(self, entry: dict[str, Any]) -> None:
-        if "set" in entry:
+        if "version" in entry:
+            self._version = entry["version"]
+            self._state = {key: self._decode(value) for key, value in entry["state"].items()}
+        elif "set" in entry:
             self._state.update({key: self._decode(value) for key, value in entry["set"].items()})
         elif "artifact" in entry:
             self._artifacts[entry["artifact"]] = self._decode(entry["value"])

@@ -134,6 +134,7 @@ class RunState:
     """Digest of what the run executes."""
     source: str = ""
     """The workflow file it runs."""
+    state_version: int | str = 1
     durability: str = ""
     checkpoints: str = ""
     """What the run itself was told about both, as text; "" where its workflow or the defaults decide."""
@@ -220,6 +221,7 @@ def _run_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.cwd = payload.get("cwd", "")
     state.params = payload.get("params", {})
     state.owner = payload.get("owner", "")
+    state.state_version = payload.get("state_version", 1)
     _run_settings(state, event, payload)
 
 
@@ -305,6 +307,11 @@ def _run_rollback(state: RunState, event: Event, payload: dict[str, Any]) -> Non
     state.initial = payload["state"]
     for step in state.steps.values():
         step.changes = None
+
+
+def _run_migrated(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    state.state_version = payload["to"]
+    _run_rollback(state, event, payload)
 
 
 def _decided(state: RunState, event: Event, payload: dict[str, Any]) -> None:
@@ -453,6 +460,7 @@ _HANDLERS: Final = {
     ev.RUN_TRAVEL: _run_travel,
     ev.RUN_DRIFT: _run_drift,
     ev.RUN_ROLLBACK: _run_rollback,
+    ev.RUN_MIGRATED: _run_migrated,
     ev.BRANCH_SELECTED: _decided,
     ev.PARALLEL_JOINED: _decided,
     ev.STEP_ITERATION: _decided,

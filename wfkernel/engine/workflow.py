@@ -8,7 +8,7 @@ await wf.create_run().start(order)         # in a coroutine
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wfkernel.engine.checkpointing import CheckpointPolicy
@@ -20,6 +20,7 @@ from wfkernel.engine.interpreter import run_plan
 from wfkernel.engine.limits import Limits
 from wfkernel.engine.loop import run_sync
 from wfkernel.engine.memory import RunStore
+from wfkernel.engine.migration import StateMigration
 from wfkernel.engine.options import Callback, Options
 from wfkernel.engine.recorder import Durability
 from wfkernel.engine.result import RunResult
@@ -50,6 +51,7 @@ class Workflow(Definition):
         durability: ``fsync``, ``write`` or ``exit``, see `wfkernel.engine.durability`; default: as the settings say.
         checkpoints: when they are made by themselves: ``every step``, ``10 steps, 5m, keep 3``, ...; see
             `wfkernel.engine.checkpointing`.
+        migrations: the way from older versions of the state, see `wfkernel.engine.migration`.
         on_conflict: what happens when parallel arms set one state key: ``last``, ``error`` or ``fn(key, values)``.
         limits: iterations, seconds, concurrency.
         validate: whether input of workflow and steps is validated.
@@ -72,6 +74,7 @@ class Workflow(Definition):
         codec: Codec | None = None,
         durability: Durability | None = None,
         checkpoints: CheckpointPolicy | str | None = None,
+        migrations: Sequence[StateMigration] = (),
         hooks: Hooks | None = None,
         limits: Limits | None = None,
         on_conflict: ConflictRule = "last",
@@ -89,7 +92,7 @@ class Workflow(Definition):
         chosen: dict[str, Any] = {"durability": durability, "limits": limits}
         chosen = {name: value for name, value in chosen.items() if value is not None}
         self.options = Options(
-            store=store, codec=codec, checkpoints=checkpoints, clock=clock, hooks=hooks, **chosen,
+            store=store, codec=codec, checkpoints=checkpoints, migrations=migrations, clock=clock, hooks=hooks, **chosen,
             conflict=on_conflict, validate=validate, park=seconds(park) if park is not None else None,
             on_start=on_start, on_finish=on_finish, on_error=on_error,
         )  # fmt: skip

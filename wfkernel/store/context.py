@@ -7,7 +7,7 @@ occurs, and the store's file is not held while an embedder computes or a network
 
 A search ranks by cosine similarity and by BM25 and merges both scores (`wfkernel.store.ranking`). The vectors are
 compared one by one: over 100,000 of 256 dimensions DuckDB takes 40 ms. An approximate index (HNSW, DuckDB's `vss`) answers
-sooner, but it has to be built (a minute for as many), makes the extension a need of everybody who opens the store, and
+sooner, but it has to be built (minutes for as many), makes the extension a need of everybody who opens the store, and
 DuckDB's documentation warns that it is not recovered after a crash.
 
 A store remembers which embedder its vectors are from. Vectors of different embedders cannot be compared, so another one
