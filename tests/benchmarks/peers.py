@@ -82,6 +82,7 @@ def run_driver(peer: str, cell: str, folder: str, number: int) -> dict[str, Any]
     """What one cell printed; None if it did not come to its end."""
     command = [python_of(peer), HERE / "peer_drivers" / f"{peer}_driver.py", cell, folder, str(number)]
     environment = {**os.environ, "SPAWNED_AT": str(time.time())}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
     with tempfile.TemporaryFile("w+") as said:  # not a pipe: a server that was left behind would keep it open
         try:
             subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, timeout=SECONDS)  # fmt: skip

@@ -29,6 +29,7 @@ from wfkernel.engine.remember import doc_once
 from wfkernel.engine.restarts import RestartPolicy, WorkerDied, run_with_restarts
 from wfkernel.engine.script import describe_error
 from wfkernel.engine.signal import CancelSignal, signalled_by
+from wfkernel.engine.state import name_of
 from wfkernel.engine.step_run import StepRun
 from wfkernel.engine.values import reveal
 from wfkernel.engine.worker import Call, get_worker
@@ -133,7 +134,9 @@ async def _attempts(
             step = StepRun(core, spec, path, attempt, given, scope, frame, iteration, index, signal)
             payload: dict[str, Any] = {"input": given}
             if core.keeps_exceptions or core.recorder.codec is not None:
-                payload["digest"] = spec.digest()
+                digest = spec.digest()
+                if core.state.codes.get(name_of(path)) != digest:  # said once, and again when it changes
+                    payload["digest"] = digest
             if iteration:
                 payload["iteration"] = iteration
             if index is not None:
@@ -190,7 +193,7 @@ async def _attempts(
                     continue
                 described = error_of(error)
                 failed: dict[str, Any] = {
-                    "status": "failed", "error": described, "duration": time.perf_counter() - began,
+                    "status": "failed", "error": described, "duration": round(time.perf_counter() - began, 6),
                 }  # fmt: skip
                 if core.is_excused(path, described):
                     failed["excused"] = True
@@ -207,7 +210,7 @@ async def _attempts(
 
 
 async def _succeed(core: Core, step: StepRun, outcome: Any, began: float, scope: StateScope) -> None:
-    payload = {"status": "success", "output": outcome, "duration": time.perf_counter() - began}
+    payload = {"status": "success", "output": outcome, "duration": round(time.perf_counter() - began, 6)}
     if step.changes:
         payload["state"] = step.changes
     if step.spec.compensate is not None:

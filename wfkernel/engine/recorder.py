@@ -47,7 +47,7 @@ class Recorder:
         """
         with self.lock:
             state = self.state
-            event = Event(state.run_id, state.seq + 1, self._now(), type_, path, attempt, payload)
+            event = Event(state.run_id, state.seq + 1, round(self._now(), 6), type_, path, attempt, payload)
             if self._log is not None:
                 self._write(self._log, event, durable, sync)
             state.apply(event)

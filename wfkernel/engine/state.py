@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event
 
-__all__ = ["RunState", "RunStatus", "StepState", "StepStatus", "Suspension", "fold"]
+__all__ = ["RunState", "RunStatus", "StepState", "StepStatus", "Suspension", "fold", "name_of"]
 
 RunStatus = Literal["pending", "running", "waiting", "suspended", "paused", "success", "failed", "tripwire", "canceled"]
 StepStatus = Literal["pending", "running", "waiting", "suspended", "success", "failed", "canceled", "skipped"]
@@ -138,6 +138,8 @@ class RunState:
     durability: str = ""
     checkpoints: str = ""
     """What the run itself was told about both, as text; "" where its workflow or the defaults decide."""
+    codes: dict[str, str] = field(default_factory=dict)
+    """Digest of the code each step was last started with, by `name_of` its path: one for all its calls and items."""
     function: Any = None
     """The durable function itself, where it was asked to be kept."""
     steps: dict[str, StepState] = field(default_factory=dict)
@@ -181,6 +183,14 @@ class RunState:
         handler = _HANDLERS.get(event.type)
         if handler is not None:
             handler(self, event, event.payload)
+
+
+def name_of(path: str) -> str:
+    """The path without the number of a repeated call or an item at its end: ``a.b`` for ``a.b#2``, ``a.b[]`` for ``a.b[3]``."""
+    if path.endswith("]"):
+        return path[: path.rindex("[")] + "[]"
+    mark = path.rfind("#", path.rfind(".") + 1)
+    return path if mark < 0 else path[:mark]
 
 
 def parent_path(path: str) -> str:
@@ -358,7 +368,10 @@ def _step_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
         step.answers = []  # an answer was given for this code and these numbers, not for others
     step.code, step.inputs = code, inputs
     step.input, step.output = payload.get("input"), None
-    step.digest = payload.get("digest", "")
+    name = name_of(event.path)
+    if "digest" in payload:
+        state.codes[name] = payload["digest"]
+    step.digest = state.codes.get(name, "")
     step.reads, step.binds = payload.get("reads", step.reads), payload.get("binds", step.binds)
     step.status, step.attempt = "running", event.attempt
     step.executions += 1

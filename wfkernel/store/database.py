@@ -56,6 +56,8 @@ class Database:
         self._waiting = path.parent / "waiting"
         self._lock = threading.RLock()
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._folded: dict[str, int] | None = None
+        """The offsets in ``wf.journals``, known as long as the file is open here: nobody else can change them then."""
         self._used = 0.0
         self._wake = threading.Event()
         self._journaled = False
@@ -115,7 +117,7 @@ class Database:
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
-                self._connection = None
+                self._connection = self._folded = None
 
     def _connect(self, wait: float) -> duckdb.DuckDBPyConnection:
         import duckdb
@@ -171,11 +173,12 @@ class Database:
         files = sorted(self._journals.glob(f"*{SUFFIX}")) if self._journals.is_dir() else []
         if not files:
             return
-        folded = dict(connection.execute("SELECT file, folded FROM wf.journals").fetchall())
+        if self._folded is None:
+            self._folded = dict(connection.execute("SELECT file, folded FROM wf.journals").fetchall())
         for file in files:
             # Asked before reading: what is complete now holds nothing more when it has been read to its end.
             complete = self._is_complete(file, files)
-            offset = start = folded.get(file.name, 0)
+            offset = start = self._folded.get(file.name, 0)
             rows: list[bytes] = []
             torn: TornTail | None = None
             if file.stat().st_size > offset:
@@ -195,6 +198,7 @@ class Database:
                     self._quarantine(file)
                 file.unlink()  # first the file: without its offset it would be folded a second time
                 execute(connection, "DELETE FROM wf.journals WHERE file = ?", [file.name])
+                self._folded.pop(file.name, None)
 
     def _is_complete(self, file: Path, files: list[Path]) -> bool:
         """Whether nobody will write to `file` any more: only the newest file of a living process is still written."""
@@ -208,6 +212,8 @@ class Database:
         with transaction(connection):
             insert_rows(connection, join_frames(rows))
             execute(connection, "INSERT OR REPLACE INTO wf.journals VALUES (?, ?)", [file, offset])
+        if self._folded is not None:
+            self._folded[file] = offset
 
     def _quarantine(self, file: Path) -> None:
         """Keep a damaged journal for people to look at; what came before the damage is in the tables."""

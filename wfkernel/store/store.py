@@ -256,16 +256,20 @@ class Store:
         with self.database.open() as connection:
             cursor = execute(
                 connection,
-                "SELECT v.*, w.owner FROM runs v JOIN wf.runs w USING (run_id) "
-                "WHERE $1 IS NULL OR v.status = $1 ORDER BY v.started_at DESC LIMIT $2",
+                "SELECT * FROM runs WHERE $1 IS NULL OR status = $1 LIMIT $2",  # the view is in order
                 [status, limit],
             )
             names = [column[0] for column in cursor.description or ()]
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            running = [row["run_id"] for row in rows if row["status"] == "running"]
+            owners = self._owners_of(connection, running) if running else {}
         for row in rows:
-            row["interrupted"] = row["status"] == "running" and not self.is_alive(row.pop("owner") or "")
-            row.pop("owner", None)
+            row["interrupted"] = row["status"] == "running" and not self.is_alive(owners[row["run_id"]] or "")
         return rows
+
+    def _owners_of(self, connection: duckdb.DuckDBPyConnection, runs: list[str]) -> dict[str, str | None]:
+        sql = "SELECT run_id, owner FROM wf.runs WHERE list_contains($1, run_id)"
+        return dict(execute(connection, sql, [runs]).fetchall())
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of a SQL query over the views (`wfkernel.store.views`)."""
