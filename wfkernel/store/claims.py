@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ __all__ = ["CLAIMED", "Claims"]
 
 CLAIMED: Final = "claimed"
 EVERY_RUN: Final = "*"
-LONGEST: Final = 1 << 20
+LONGEST: Final = 1 << 18
 """Bytes the file of notes grows to before it is begun anew."""
 
 
@@ -33,25 +34,26 @@ class Claims:
         self._folder, self._file = folder, folder / CLAIMED
         self._lock = threading.RLock()
         self._between: FileLock | None = None
-        self._pid = 0
-        self._read = (0, 0)
-        """The file of notes (its inode) and how far it was read."""
+        self._pid = os.getpid()
         self._last: dict[str, int] = {}
         """run -> the number of its last event, if this process wrote it and nobody changed the run since."""
+        self._seen: tuple[int, ...] = ()
+        """The file of notes as it was when it was last read, by its inode, size and time."""
+        self._begun, self._read = "", 0
+        """Its first line, which no two of them share, and how far it was read."""
+        self._read_notes()
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Within the block no other process changes a run from outside."""
         with self._lock:
-            if (
-                self._between is None or self._pid != os.getpid()
-            ):  # first use, or forked: what the parent wrote is its own
+            if self._pid != os.getpid():  # forked: what the parent wrote is the parent's
+                self._between, self._pid, self._last = None, os.getpid(), {}
+            if self._between is None:
                 from filelock import FileLock
 
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._between = FileLock(self._folder / f"{CLAIMED}.lock", thread_local=False)
-                self._pid, self._last = os.getpid(), {}
-                self._read = self._size()
             with self._between:
                 yield
 
@@ -70,32 +72,35 @@ class Claims:
     def note(self, owner: str, run_id: str = EVERY_RUN) -> None:
         """Tell the others that `owner` changed the run (or any). Within `exclusive`, once the change is made."""
         self._read_notes()
-        if self._size()[1] > LONGEST:
-            self._file.unlink()
-        with self._file.open("a") as notes:
+        begin = not self._seen or self._seen[1] > LONGEST
+        with self._file.open("w" if begin else "a") as notes:
+            if begin:
+                notes.write(f"{secrets.token_hex(8)}\n")
             notes.write(f"{owner} {run_id}\n")
-        self._read = self._size()
-
-    def _size(self) -> tuple[int, int]:
-        try:
-            found = self._file.stat()
-        except FileNotFoundError:
-            return 0, 0
-        return found.st_ino, found.st_size
+        last = dict(self._last)
+        self._read_notes()
+        self._last = last  # its own note is no news
 
     def _read_notes(self) -> None:
         """Forget what others have changed."""
-        file, size = self._size()
-        if (file, size) == self._read:
+        try:
+            found = self._file.stat()
+        except FileNotFoundError:
             return
-        if file != self._read[0] and self._read[1]:  # begun anew since
-            self._last.clear()
-        else:
-            with self._file.open() as notes:
-                notes.seek(self._read[1])
-                for line in notes:
-                    run_id = line.rstrip("\n").partition(" ")[2]
-                    if run_id == EVERY_RUN:
-                        self._last.clear()
-                    self._last.pop(run_id, None)
-        self._read = (file, size)
+        seen = (found.st_ino, found.st_size, found.st_mtime_ns)
+        if seen == self._seen:
+            return
+        with self._file.open() as notes:
+            begun = notes.readline()
+            if begun != self._begun:
+                if self._begun:  # begun anew: what stood at the end of the old one is not known
+                    self._last.clear()
+                self._begun, self._read = begun, 0
+            notes.seek(max(self._read, len(begun)))
+            for line in notes.readlines():
+                run_id = line.rstrip("\n").partition(" ")[2]
+                if run_id == EVERY_RUN:
+                    self._last.clear()
+                self._last.pop(run_id, None)
+            self._read = notes.tell()
+        self._seen = seen

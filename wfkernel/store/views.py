@@ -37,6 +37,13 @@ CREATE OR REPLACE VIEW main.events AS
     ORDER BY run_id, seq;
 CREATE OR REPLACE VIEW main.step_values AS
     SELECT run_id, path AS step, name, type, codec, size AS bytes, digest, why_not_saved FROM wf."values"
+    UNION ALL  -- numbers and short texts stand in the event itself
+    SELECT run_id, path, 'output', CASE json_type(payload, '$.output') WHEN 'VARCHAR' THEN 'str' WHEN 'DOUBLE' THEN 'float'
+               WHEN 'BOOLEAN' THEN 'bool' WHEN 'NULL' THEN 'NoneType' ELSE 'int' END,
+           'json', length((payload->'output')::VARCHAR), NULL, NULL
+    FROM wf.events e JOIN wf.steps s USING (run_id, path)
+    WHERE e.type = 'step.result' AND s.status = 'success' AND s.ended = e.ts
+      AND json_exists(payload, '$.output') AND NOT json_exists(payload, '$.outputs')
     ORDER BY run_id, step, name;
 CREATE OR REPLACE VIEW main.context AS
     SELECT c.kind, c.text, c.run_id, c.path AS step, r.workflow, r.notebook, c.session, c.meta,
