@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,14 @@ def test_answering_a_run_of_this_process_leaves_the_database_alone(
     store = Store(tmp_path / "store.duckdb")
     run = asking(store)
     assert run.sync.start(1).status == "suspended"
+    opened = store.database.open
+
+    def in_the_background(**options: Any) -> Any:
+        assert threading.current_thread().name == "wfkernel-store"
+        return opened(**options)
+
     with monkeypatch.context() as patch:
-        patch.setattr(store.database, "open", None)
+        patch.setattr(store.database, "open", in_the_background)
         assert run.sync.resume("yes").result == "yes"
     assert store.load(run.run_id).status == "success"
     store.close()
