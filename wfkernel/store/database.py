@@ -57,7 +57,7 @@ class Database:
         self._lock = threading.RLock()
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._folded: dict[str, int] | None = None
-        """The offsets in ``wf.journals``, known as long as the file is open here: nobody else can change them then."""
+        """The offsets in ``wf.journals`` as far as known since the file was opened: what is not longer than that is folded."""
         self._used = 0.0
         self._wake = threading.Event()
         self._journaled = False
@@ -182,6 +182,10 @@ class Database:
             rows: list[bytes] = []
             torn: TornTail | None = None
             if file.stat().st_size > offset:
+                # Asked again: another `Store` of this process, which shares the open file, may have moved it along.
+                row = execute(connection, "SELECT folded FROM wf.journals WHERE file = ?", [file.name]).fetchone()
+                offset = start = row[0] if row else 0
+                self._folded[file.name] = offset
                 try:
                     for reached, frame in read_frames(file, offset):
                         rows.append(frame)
