@@ -37,6 +37,10 @@ IN_KERNELS: Final = {
 }
 IN_BROWSERS: Final = {
     "Suspend button in the toolbar": ("test_labextension", "test_the_toolbar_button_suspends_a_busy_cell"),
+    "a graph run shows each step under its own cell": (
+        "test_labextension",
+        "test_a_graph_run_shows_each_step_under_its_own_cell",
+    ),
     "list of runs, Resume, Cancel": ("test_labextension", "test_the_panel_lists_runs_and_resumes"),
     "Resume opens the form": ("test_labextension", "test_answering_goes_to_the_form"),
 }

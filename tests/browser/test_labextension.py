@@ -75,6 +75,23 @@ def test_the_toolbar_button_suspends_a_busy_cell(lab, app, tmp_path):
     notebook.page.screenshot(path=tmp_path / "suspended.png")
 
 
+@pytest.mark.parametrize("app", ["lab/tree", "notebooks"], ids=["JupyterLab", "Notebook 7"])
+def test_a_graph_run_shows_each_step_under_its_own_cell(lab, app, tmp_path):
+    where = app.replace("/", "-")
+    step = (
+        "%%step {0} --always\nfrom pathlib import Path\nruns = Path('{0}-{1}')\n"
+        "with runs.open('a') as f:\n    f.write('x')\nprint('{0} printed', len(runs.read_text()))"
+    )
+    cells = ["%load_ext wfkernel", step.format("one", where), step.format("two", where), "%workflow run"]
+    notebook = lab.open(cells, app)
+    notebook.run_all()
+    for index, name in ((1, "one"), (2, "two")):
+        notebook.wait_output(index, f"{name} printed 2")
+        assert notebook.output(index).count("printed") == 1
+    assert "printed" not in notebook.output(3)
+    notebook.page.screenshot(path=tmp_path / "graph.png")
+
+
 def test_the_panel_lists_runs_and_resumes_the_stopped_one(lab, tmp_path):
     notebook = lab.open(cells("panel"))
     notebook.start()

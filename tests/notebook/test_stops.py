@@ -127,24 +127,25 @@ def test_resuming_a_stopped_run_executes_the_stopped_step(kernel):
     assert k.value("__import__('wfkernel').open_store().runs()[0]['status']") == "'success'"
 
 
-def test_a_second_interrupt_cancels(k):
+def test_a_second_interrupt_cancels(k, folder):
     def twice() -> None:
         k.interrupt()
-        time.sleep(0.3)
+        while not (folder / "ending").exists():
+            time.sleep(0.02)
         k.interrupt()
 
-    name, result = stopped(k, "try: time.sleep(60)\nfinally: time.sleep(5)", twice)
+    body = "try: time.sleep(60)\nfinally:\n    Path('ending').touch()\n    time.sleep(20)"
+    name, result = stopped(k, body, twice)
     assert result.error == ("RunStopped", f"the run was canceled at step '{name}' (Interrupt)")
     assert status(k)["status"] == "canceled"
 
 
 def test_a_second_interrupt_cancels_a_run_that_is_suspended_already(k):
     stopped(k, "time.sleep(60)", k.interrupt)
-    time.sleep(0.3)
-    k.interrupt()
     deadline = time.monotonic() + 5
     while status(k)["status"] != "canceled" and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.2)
+        k.interrupt()
     assert status(k)["status"] == "canceled"
 
 
