@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint soak check browser bench bench-peers clean
+.PHONY: demo test duckdb-newest lint soak check browser bench bench-peers clean
 
 demo: $(VENV)/.demo
 	@mkdir -p .wfkernel/demo
@@ -22,6 +22,11 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check wfkernel tests
 	$(BIN)/mypy
+
+# The store on the newest DuckDB there is, which lies in a folder of its own in front of the environment's.
+duckdb-newest: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .duckdb-newest duckdb
+	PYTHONPATH=$(CURDIR)/.duckdb-newest:$(CURDIR) $(BIN)/python -m pytest -n 2 --dist loadfile tests/store
 
 # Timings, printed; no test asserts a time.
 bench: $(VENV)/.test
@@ -66,4 +71,4 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .wfkernel .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .duckdb-newest .wfkernel .pytest_cache .mypy_cache .ruff_cache .hypothesis
