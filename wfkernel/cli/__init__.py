@@ -25,6 +25,7 @@ __all__ = ["app", "main"]
 FAMILIES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "Run": {"running": ("run", "resume", "wake"), "headless": ("inspect", "batch", "export")},
     "Look": {"looking": ("ls", "show"), "searching": ("search",)},
+    "Write": {"files": ("validate", "schema", "graph")},
     "Set up": {"configuration": ("config",)},
     "Keep": {"checkpoints": ("checkpoint",), "upkeep": ("fsck", "recover", "prune", "trust"), "database": ("db",)},
 }

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from wfkernel.cli.files import ImportOption, is_workflow_file, resume_file, run_file
 from wfkernel.cli.report import exit_as
 from wfkernel.cli.shared import (
     USAGE,
@@ -30,7 +31,10 @@ commands = family()
 def run(
     notebook: Annotated[
         str,
-        typer.Argument(help="The notebook: a file, or a path papermill reads (s3://, https://).", show_default=False),
+        typer.Argument(
+            help="The notebook: a file, or a path papermill reads (s3://, https://). Or a workflow file (*.wf.yaml).",
+            show_default=False,
+        ),
     ],
     parameter: Annotated[
         list[str] | None,
@@ -45,13 +49,19 @@ def run(
     checkpoints: Annotated[
         str | None, typer.Option(metavar="WHEN", help="'every step', '10 steps', '5m', '10 steps, keep 3', 'manual'.")
     ] = None,
+    imports: ImportOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a notebook headless as a new run."""
+    """Run a notebook headless, or a workflow file, as a new run."""
     from wfkernel.engine.durability import checked_durability
-    from wfkernel.notebook.headless import run_notebook, store_of, typed_parameters
     from wfkernel.store.store import open_store
+
+    if is_workflow_file(notebook):
+        kept = open_store(store)
+        exit_as(run_file(notebook, _parameters(parameter or []), kept, imports), as_json)
+        return
+    from wfkernel.notebook.headless import run_notebook, store_of, typed_parameters
 
     parameters = typed_parameters(notebook, _parameters(parameter or []))
     kept = open_store(store) if store else store_of(notebook)
@@ -67,6 +77,7 @@ def resume(
     run: RunArgument,
     data: Annotated[str | None, typer.Option(help="The answer for the suspended step, as JSON.")] = None,
     step: Annotated[str | None, typer.Option(help="Which suspended step, where there are several.")] = None,
+    imports: ImportOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,6 +86,10 @@ def resume(
 
     kept = opened(store)
     run_id = kept.find(run)
+    known = kept.load(run_id)
+    if known.source:
+        exit_as(resume_file(known, kept, _answer(data), step, imports), as_json)
+        return
     try:
         state = resume_notebook(kept, run_id, _answer(data), step=step, progress=watched(as_json))
     except AnswerInvalid as error:

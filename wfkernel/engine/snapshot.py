@@ -11,6 +11,7 @@ from collections import deque
 from dataclasses import asdict, fields
 from typing import Any
 
+from wfkernel.engine.machine import Phase, Position
 from wfkernel.engine.state import LOG_LINES, RunState, StepState, Suspension
 
 __all__ = ["SnapshotOutdated", "restore", "snapshot"]
@@ -33,6 +34,8 @@ def restore(text: str) -> RunState:
         raise SnapshotOutdated
     values: dict[str, Any] = document["state"]
     values["steps"] = {path: _step(step) for path, step in values["steps"].items()}
+    phase, resume_to, back_to, reason = values["position"]
+    values["position"] = Position(Phase(phase), resume_to and Phase(resume_to), back_to and Phase(back_to), reason)
     values["compensable"] = [tuple(entry) for entry in values["compensable"]]
     return RunState(**values)
 

@@ -14,10 +14,11 @@ from typing import Any, Final, Literal
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event
+from wfkernel.engine.life import lead_on
+from wfkernel.engine.machine import IDLE, Facts, IllegalTransition, Phase, Position, RunStatus, status_of
 
 __all__ = ["RunState", "RunStatus", "StepState", "StepStatus", "Suspension", "fold", "name_of"]
 
-RunStatus = Literal["pending", "running", "waiting", "suspended", "paused", "success", "failed", "tripwire", "canceled"]
 StepStatus = Literal["pending", "running", "waiting", "suspended", "success", "failed", "canceled", "skipped"]
 
 ENGINE_MODES: Final = ("workflow", "function")
@@ -101,6 +102,13 @@ class RunState:
 
     run_id: str
     status: RunStatus = "pending"
+    """What people see; read off `position`."""
+    position: Position = IDLE
+    """Where the run is in its life; only the state machine moves it (`wfkernel.engine.machine`)."""
+    in_flight: dict[str, bool] = field(default_factory=dict)
+    """Paths of the steps that are being executed."""
+    refused: list[str] = field(default_factory=list)
+    """Events that could not happen where the run stood: they changed nothing of its phase."""
     workflow: str = ""
     notebook: str = ""
     output: str = ""
@@ -140,11 +148,30 @@ class RunState:
     """What the run itself was told about both, as text; "" where its workflow or the defaults decide."""
     codes: dict[str, str] = field(default_factory=dict)
     """Digest of the code each step was last started with, by `name_of` its path: one for all its calls and items."""
+    imports: list[str] = field(default_factory=list)
+    """Modules that have to be imported before the file."""
     function: Any = None
     """The durable function itself, where it was asked to be kept."""
     steps: dict[str, StepState] = field(default_factory=dict)
     """In plan order: the order of the notebook's cells where it is known, else of first execution."""
     seq: int = 0
+
+    @property
+    def phase(self) -> Phase:
+        """Which of the 14 phases of its life the run is in."""
+        return self.position.phase
+
+    def _move(self, event: Event) -> None:
+        """Let the state machine say where the event takes the run. Nothing else changes its phase or its status."""
+        ended = event.type == ev.RUN_FINISH
+        failed = ended and any(step.status == "failed" and not step.excused for step in self.steps.values())
+        try:
+            self.position = lead_on(
+                self.position, event.type, event.payload, Facts(True, True, bool(self.in_flight), failed)
+            )
+        except IllegalTransition as illegal:
+            self.refused.append(f"event {event.seq}, {event.type}: {illegal}")
+        self.status = status_of(self.position)
 
     def step(self, path: str) -> StepState:
         """The step's state; a step first heard of is appended as pending."""
@@ -183,6 +210,8 @@ class RunState:
         handler = _HANDLERS.get(event.type)
         if handler is not None:
             handler(self, event, event.payload)
+        if event.type in _LEADS_ON:
+            self._move(event)
 
 
 def name_of(path: str) -> str:
@@ -221,8 +250,7 @@ def _run_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.chart = payload.get("chart", {})
     state.definition, state.function = payload.get("definition", ""), payload.get("function")
     state.session, state.resource = payload.get("session", ""), payload.get("resource", "")
-    state.status = payload["status"]
-    state.source = payload.get("source", "")
+    state.source, state.imports = payload.get("source", ""), payload.get("imports", [])
     state.started_at = event.ts
     state.workflow = payload.get("workflow", "")
     state.notebook = payload.get("notebook", "")
@@ -242,30 +270,25 @@ def _run_settings(state: RunState, event: Event, payload: dict[str, Any]) -> Non
 
 def _run_attach(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.owner = payload["owner"]
+    state.in_flight.clear()
     for step in state.steps.values():
         if step.status == "running":  # its process is gone; it never ended
             step.status = "pending"
 
 
 def _run_restart(state: RunState, event: Event, payload: dict[str, Any]) -> None:
-    state.status = payload["status"]
+    state.in_flight.clear()
     state.owner = payload.get("owner", state.owner)
     state.output = payload.get("output", state.output)
     state.ended_at = state.error = None
 
 
 def _run_resume(state: RunState, event: Event, payload: dict[str, Any]) -> None:
-    state.status = payload["status"]
     state.ended_at = state.error = None
     state.owner = payload.get("owner", state.owner)
 
 
-def _run_suspended(state: RunState, event: Event, payload: dict[str, Any]) -> None:
-    state.status = payload["status"]
-
-
 def _run_finish(state: RunState, event: Event, payload: dict[str, Any]) -> None:
-    state.status = payload["status"]
     state.ended_at = event.ts
     state.error = payload.get("error")
     state.result = payload.get("result")
@@ -276,7 +299,6 @@ def _run_finish(state: RunState, event: Event, payload: dict[str, Any]) -> None:
 
 
 def _run_status(state: RunState, event: Event, payload: dict[str, Any]) -> None:
-    state.status = payload["status"]
     state.wake_at = payload.get("wake_at")
     state.owner = payload.get("owner", state.owner)
 
@@ -287,7 +309,7 @@ def _run_compensating(state: RunState, event: Event, payload: dict[str, Any]) ->
 
 
 def _run_travel(state: RunState, event: Event, payload: dict[str, Any]) -> None:
-    state.status = payload["status"]
+    state.in_flight.clear()
     state.owner = payload.get("owner", state.owner)
     state.ended_at = state.error = state.failure = state.result = state.wake_at = None
     for path in payload["dropped"]:
@@ -374,6 +396,7 @@ def _step_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     step.digest = state.codes.get(name, "")
     step.reads, step.binds = payload.get("reads", step.reads), payload.get("binds", step.binds)
     step.status, step.attempt = "running", event.attempt
+    state.in_flight[event.path] = True
     step.executions += 1
     step.started_at, step.ended_at, step.duration = event.ts, None, None
     step.restored = False
@@ -405,6 +428,7 @@ def _step_retry(state: RunState, event: Event, payload: dict[str, Any]) -> None:
 def _step_suspended(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     step = state.step(event.path)
     step.status = "suspended"
+    state.in_flight.pop(event.path, None)
     step.ended_at = event.ts
     step.suspension = Suspension(payload["index"], payload["message"], payload["schema"], payload.get("payload"))
     step.suspension.labels = payload.get("labels", [])
@@ -440,6 +464,7 @@ def _step_restored(state: RunState, event: Event, payload: dict[str, Any]) -> No
 def _step_result(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     step = state.step(event.path)
     step.status = payload["status"]
+    state.in_flight.pop(event.path, None)
     step.ended_at, step.duration = event.ts, payload.get("duration")
     step.error = payload.get("error")
     step.output = payload.get("output")
@@ -457,13 +482,18 @@ def _step_result(state: RunState, event: Event, payload: dict[str, Any]) -> None
             state.compensable.append((event.path, step.input, step.output))
 
 
+_LEADS_ON: Final = frozenset(
+    {ev.RUN_START, ev.RUN_ATTACH, ev.RUN_RESTART, ev.RUN_RESUME, ev.RUN_SUSPENDED, ev.RUN_FINISH, ev.RUN_WAITING,
+     ev.RUN_CONTINUE, ev.RUN_PAUSED, ev.RUN_CANCEL, ev.RUN_TRAVEL, ev.STEP_START, ev.STEP_RESULT, ev.STEP_SUSPENDED}
+)  # fmt: skip
+"""Events that mean something to the state machine."""
+
 _HANDLERS: Final = {
     ev.RUN_START: _run_start,
     ev.RUN_SETTINGS: _run_settings,
     ev.RUN_ATTACH: _run_attach,
     ev.RUN_RESTART: _run_restart,
     ev.RUN_RESUME: _run_resume,
-    ev.RUN_SUSPENDED: _run_suspended,
     ev.RUN_FINISH: _run_finish,
     ev.RUN_WAITING: _run_status,
     ev.RUN_CONTINUE: _run_status,

@@ -98,6 +98,8 @@ class Workflow(Definition):
         )  # fmt: skip
         self.source = ""
         """The file it was loaded from."""
+        self.imports: list[str] = []
+        """Modules that were imported for it: what registered its agents."""
 
     def create_run(
         self, run_id: str | None = None, *, session: Session | None = None, resource: str = "",
@@ -125,7 +127,7 @@ class Workflow(Definition):
 
     def kept(self) -> dict[str, Any]:
         """The chart, so that a stored run can be drawn where its definition is not at hand, and the file it came from."""
-        return {"chart": self.chart(), **({"source": self.source} if self.source else {})}
+        return {"chart": self.chart(), **({"source": self.source, "imports": self.imports} if self.source else {})}
 
     def chart(self) -> Chart:
         """The plan as boxes and arrows."""

@@ -62,7 +62,7 @@ class _Chart:
     def _graph(self, graph: Graph, entries: list[str]) -> list[str]:
         drawn: dict[str, list[str]] = {}
         for vertex in graph.vertices:
-            before = [end for needed in vertex.needs for end in drawn.get(needed, ())]
+            before = [end for needed in (*vertex.needs, *vertex.after) for end in drawn.get(needed, ())]
             drawn[vertex.body.id] = self._body(vertex.body, before or entries)
         return [end for id_ in graph.ends or drawn for end in drawn[id_]]
 

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from wfkernel.errors import DefinitionError
 
-__all__ = ["Address", "address_of", "did_you_mean", "find", "look_up", "parse_address"]
+__all__ = ["Address", "address_of", "did_you_mean", "find", "load_file", "look_up", "parse_address"]
 
 _SHAPE: Final = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 _FILE: Final = re.compile(r"(?P<file>[^#:]+\.py):(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
@@ -167,7 +167,7 @@ def _cell_steps(notebook: Path) -> list[str] | str:
 def find(address: Address, folder: Path) -> Any:
     """What an address leads to; imports its module. Raises `DefinitionError`."""
     if address.file:
-        module: Any = _load_file((folder / address.file).resolve())
+        module: Any = load_file((folder / address.file).resolve())
     else:
         if str(folder) not in sys.path:
             sys.path.append(str(folder))
@@ -189,7 +189,8 @@ def find(address: Address, folder: Path) -> Any:
 
 
 @functools.lru_cache(maxsize=256)
-def _load_file(path: Path) -> Any:
+def load_file(path: Path) -> Any:
+    """The module in a file, loaded once. Raises `DefinitionError`."""
     name = f"{path.stem}_{hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None or not path.is_file():

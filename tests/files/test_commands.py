@@ -1,0 +1,88 @@
+"""``wf validate``, ``schema``, ``graph``, ``run`` and ``resume`` of workflow files, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from jsonschema import Draft202012Validator
+
+from wfkernel.plan.document import json_schema
+
+REPOSITORY = Path(__file__).parents[2]
+
+TEXT = """\
+id: answer
+inputs: {name: string, times: {type: integer, default: 2}}
+steps:
+  - {id: greet, uses: "mine.py:greet", with: {name: "${{ inputs.name }}", times: "${{ inputs.times }}"}}
+  - {id: approve, uses: "mine.py:approve"}
+"""
+CODE = """\
+from pydantic import BaseModel
+from wfkernel import register_agent, step
+
+class Answer(BaseModel):
+    approve: bool
+
+def greet(name: str, times: int) -> str:
+    open("ran", "a").write("greet ")
+    return f"hello {name} " * times
+
+@step(resume=Answer)
+def approve(text, ctx):
+    return {"text": text, "approved": ctx.suspend(message=f"send {text}?").approve}
+
+register_agent("helper", lambda task: task.upper())
+"""
+
+
+def wf(folder: Path, *arguments: str, status: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "wfkernel", *arguments], cwd=folder, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "WFKERNEL_STORE": str(folder / "s.duckdb")}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout if status in (0, 75) or done.stdout else done.stderr
+
+
+def test_a_file_runs_suspends_and_is_resumed_by_another_process(tmp_path: Path) -> None:
+    (tmp_path / "a.wf.yaml").write_text(TEXT)
+    (tmp_path / "mine.py").write_text(CODE)
+    stopped = json.loads(wf(tmp_path, "run", "a.wf.yaml", "-p", "name=12", "--json", status=75))
+    assert (stopped["status"], stopped["steps"][1]["message"]) == ("suspended", "send hello 12 hello 12 ?")
+    ended = json.loads(wf(tmp_path, "resume", stopped["run_id"], "--data", '{"approve": true}', "--json"))
+    assert ended["status"] == "success"
+    assert (tmp_path / "ran").read_text() == "greet "
+
+
+def test_validate_tells_everything_and_executes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "good.wf.yaml").write_text("steps: [{id: a, agent: helper, task: hi}]")
+    (tmp_path / "bad.wf.yaml").write_text("id: w\nsteps:\n  - {id: a, run: ls, retires: 1}\n")
+    (tmp_path / "mine.py").write_text(CODE)
+    told = json.loads(wf(tmp_path, "validate", ".", "--json", status=1))
+    assert [(one["severity"], one["line"], one["column"]) for one in told] == [("error", 3, 22), ("warning", 1, 24)]
+    assert wf(tmp_path, "validate", "good.wf.yaml", "--import", "mine.py") == ""
+
+
+def test_the_schema_accepts_what_the_loader_accepts() -> None:
+    validator = Draft202012Validator(json_schema())
+    assert validator.is_valid({"id": "w", "steps": [{"id": "a", "agentId": "x", "task": "t", "dependencies": []}]})
+    assert not validator.is_valid({"id": "w", "steps": [{"id": "a", "runn": "x"}]})
+    assert not validator.is_valid({"id": "w"})
+
+
+def test_a_graph_is_mermaid_svg_or_json(tmp_path: Path) -> None:
+    (tmp_path / "g.wf.yaml").write_text(
+        "steps:\n  - {id: a, run: ls, needs: []}\n  - {id: b, run: ls, needs: a}\n  - {id: c, run: ls, needs: a}\n"
+        "  - {id: d, run: ls, needs: [b, c]}\n"
+    )
+    assert wf(tmp_path, "graph", "g.wf.yaml").startswith("flowchart LR\n")
+    found = json.loads(wf(tmp_path, "graph", "g.wf.yaml", "-f", "json"))
+    assert found["batches"] == [["a"], ["b", "c"], ["d"]]
+    assert len(found["levels"][""]["arrows"]) == 4
+    wf(tmp_path, "graph", "g.wf.yaml", "-f", "svg", "-o", "g.svg")
+    assert (tmp_path / "g.svg").read_text().count("<rect") == 4
