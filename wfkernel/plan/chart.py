@@ -80,7 +80,7 @@ class _Drawing:
     def _graph(self, level: Level, prefix: str, graph: Graph, entries: list[int]) -> list[int]:
         drawn: dict[str, int] = {}
         for vertex in graph.vertices:
-            before = [drawn[needed] for needed in vertex.needs if needed in drawn]
+            before = [drawn[needed] for needed in (*vertex.needs, *vertex.after) if needed in drawn]
             drawn[vertex.body.id] = self._body(level, prefix, vertex.body, before or entries)
         return [drawn[id_] for id_ in graph.ends or drawn]
 
