@@ -154,7 +154,7 @@ function graphPane(run, choose) {
     canvas.replaceChildren(picture);
     canvas.hidden = !all.length;
     const fitting = fit();
-    scale = fitting >= 0.5 ? fitting : 0.9;
+    scale = fitting >= 0.7 ? fitting : 0.9;
     followed = null;
     resize();
   }
@@ -206,7 +206,7 @@ function graphPane(run, choose) {
     }
     for (const { node: line, from, to } of arrows) {
       const reached = stateOf(to)[1];
-      const state = reached === "skipped" ? "skipped" : reached === "pending" ? "" : "taken";
+      const state = reached === "skipped" || stateOf(from)[1] === "skipped" ? "skipped" : reached === "pending" ? "" : "taken";
       if (line.dataset.state !== state) line.dataset.state = state;
     }
     if (running && running !== followed && !own) {
