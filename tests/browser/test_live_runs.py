@@ -105,13 +105,13 @@ def test_a_run_is_followed_from_graph_to_traceback(nightly):
     shot(view, "running")
 
     # A nested workflow opens, and closes again.
-    box(view, "workflow check, running").focus()
-    nightly.page.keyboard.press("o")
-    expect(box(view, "step hold, running")).to_be_focused()
+    box(view, "workflow check, running").click()
+    view.get_by_role("button", name="Open", exact=True).click()
+    expect(box(view, "step hold, running")).to_be_visible()
     view.get_by_role("button", name="nightly").click()
 
     # One step in full.
-    box(view, "step load").press("Enter")
+    box(view, "step load").click()
     step = view.get_by_role("region", name="Step load")
     expect(step).to_contain_text("reading part")
     expect(step.locator("strong")).to_have_text("97")
@@ -174,6 +174,17 @@ def test_a_failed_step_is_tried_again_from_its_box(nightly):
     view.get_by_role("button", name="Retry from here").click()
     expect(view.get_by_role("status").first).to_contain_text("success", timeout=TIMEOUT)
     expect(view.get_by_role("alert").first).to_be_hidden()
+
+
+def test_the_graph_is_walked_with_the_keyboard(nightly):
+    view = nightly.view
+    box(view, "step load").press("ArrowRight")
+    expect(box(view, "workflow all")).to_be_focused()
+    box(view, "workflow check, running").press("o")
+    expect(box(view, "step hold, running")).to_be_focused()
+    nightly.page.keyboard.press("Escape")
+    box(view, "step load").press("Enter")
+    expect(view.get_by_role("region", name="Step load")).to_be_visible()
 
 
 def test_a_run_is_canceled(nightly):
