@@ -442,8 +442,10 @@ def _wrong(source: str, visible: Visible, only_result: bool) -> Iterator[str]:
     for name in unknown:
         yield f"'{name}' is no function of CEL{did_you_mean(name, sorted(expression.FUNCTIONS))}"
     for root, name in found:  # `steps.some-id` is a subtraction, and everything said of its parts would mislead
+        if root not in ("steps", "status") or not name or name in visible.steps or f"{name}-" not in source:
+            continue
         dashed = [id_ for id_ in sorted(visible.steps) if id_.startswith(f"{name}-")]
-        if root in ("steps", "status") and name and name not in visible.steps and dashed and f"{name}-" in source:
+        if dashed:
             yield f"'{source}' subtracts: write {root}['{dashed[0]}'] for a step whose id has a '-'"
             return
     told = set()
