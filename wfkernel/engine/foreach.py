@@ -46,15 +46,15 @@ async def run_foreach(
     outputs: list[Any] = [None] * len(value)
     halts: list[Halt] = []
     done = _finished_items(core, path, own)
-    queue = iter(range(len(value)))
+    for index in done:
+        outputs[index] = reveal(steps[f"{path}[{index}]"].output, core.recorder.codec)
+    left = [index for index in range(len(value)) if index not in done]
+    queue = iter(left)
     counted = len(done)
 
     async def item(index: int) -> None:
         nonlocal counted
         item_path = f"{path}[{index}]"
-        if index in done:
-            outputs[index] = reveal(steps[item_path].output, core.recorder.codec)
-            return
         status = "success"
         try:
             verdict, given = await core.fire("iteration.start", item_path, value[index], 1, index + 1, own)
@@ -86,7 +86,7 @@ async def run_foreach(
 
     waiting = [index for index in range(len(value)) if _is_suspended(core, f"{path}[{index}]")]
     if waiting:  # on a resume every item that can go on does, before the run suspends again
-        queue = iter([index for index in range(len(value)) if index not in set(waiting)])
+        queue = iter([index for index in left if index not in set(waiting)])
     slots = max(1, min(width, len(value)))
     under_way = [index for _, index in zip(range(1 if core.per_step else slots), queue, strict=False)]
     if len(under_way) == 1:
