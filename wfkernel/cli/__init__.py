@@ -19,15 +19,31 @@ from typer.core import TyperGroup
 
 from wfkernel import __version__
 from wfkernel.cli.shared import EXIT_STATUSES, exit_in_one_line
+from wfkernel.engine.actor import act_through
 
 __all__ = ["app", "main"]
 
 FAMILIES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "Run": {"running": ("run", "resume", "wake"), "headless": ("inspect", "batch", "export")},
-    "Look": {"looking": ("ls", "show"), "searching": ("search",)},
+    "Run": {
+        "running": ("run", "start", "resume", "retry", "restart", "wake"),
+        "steering": ("pause", "cancel"),
+        "headless": ("inspect", "batch", "export"),
+    },
+    "Look": {
+        "looking": ("ls", "show"),
+        "following": ("events", "logs"),
+        "comparing": ("diff", "history"),
+        "replaying": ("replay",),
+        "searching": ("search",),
+    },
     "Write": {"files": ("validate", "schema", "graph")},
-    "Set up": {"configuration": ("config",)},
-    "Keep": {"checkpoints": ("checkpoint",), "upkeep": ("fsck", "recover", "prune", "trust"), "database": ("db",)},
+    "Keep": {
+        "checkpoints": ("checkpoint",),
+        "sessions": ("session",),
+        "upkeep": ("fsck", "recover", "prune", "trust"),
+        "database": ("db",),
+    },
+    "Set up": {"configuration": ("config",), "doctor": ("doctor",)},
 }
 """Heading in the help -> file in this folder -> names of its commands, in the order they are listed."""
 
@@ -90,5 +106,6 @@ def wf(
 
 def main() -> None:
     """The ``wf`` command."""
+    act_through("cli")
     with exit_in_one_line():
         app()

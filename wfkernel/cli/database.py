@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from wfkernel.cli.shared import JsonOption, StoreOption, family, group, opened, print_json, print_table
+from wfkernel.cli.shared import (
+    JsonOption,
+    StoreOption,
+    family,
+    group,
+    megabytes,
+    opened,
+    print_json,
+    print_table,
+    watched,
+)
 
 commands = family()
 db = group(commands, "db", "The store itself.")
 
 
 @db.command("path")
-def db_path() -> None:
+def db_path(as_json: JsonOption = False) -> None:
     """Print which store file commands in this folder use."""
     from wfkernel.store.locate import find_store_path
 
-    typer.echo(find_store_path())
+    path = find_store_path()
+    if as_json:
+        print_json({"path": str(path), "exists": path.is_file()})
+    else:
+        typer.echo(path)
 
 
 @db.command("sql")
@@ -35,3 +51,45 @@ def db_sql(
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
     print_table(columns, rows)
+
+
+@db.command("size")
+def db_size(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Show how much the store takes, and what of it."""
+    from wfkernel.store.backup import size
+
+    found = size(opened(store))
+    if as_json:
+        print_json({**asdict(found), "total": found.total})
+        return
+    rows = [
+        (
+            "database",
+            megabytes(found.database),
+            f"{found.runs} runs, {found.events} events, {found.checkpoints} checkpoints",
+        ),
+        ("journals", megabytes(found.journals), "what is not in the database yet"),
+        ("values", megabytes(found.values), f"{found.value_files} files"),
+        ("total", megabytes(found.total), "`wf prune` deletes old runs"),
+    ]
+    print_table(["", "size", ""], rows)
+
+
+@db.command("backup")
+def db_backup(
+    folder: Annotated[Path, typer.Argument(help="Where to; must not hold a store yet.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy the store and its values to another folder, while others use it."""
+    from wfkernel.store.backup import backup
+
+    def copied(done: int, total: int) -> None:
+        if done % 100 == 0 or done == total:
+            typer.echo(f"\r{done} of {total} value files", nl=done == total, err=True)
+
+    done = backup(opened(store), folder, copied if watched(as_json) else lambda done, total: None)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        typer.echo(f"{done.path}: {megabytes(done.bytes)}, {done.value_files} value files")

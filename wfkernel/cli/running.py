@@ -1,17 +1,20 @@
-"""``wf run``, ``wf resume``, ``wf wake``: make runs go."""
+"""``wf run``, ``start``, ``resume``, ``retry``, ``restart``, ``wake``: make runs go.
+
+What runs is a notebook, or a workflow: one defined in Python or in a workflow file. `wfkernel.cli.targets` tells them apart; notebooks are executed by papermill in a kernel, workflows by the engine in this process.
+"""
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wfkernel.cli.complete import complete_step
 from wfkernel.cli.files import ImportOption, is_workflow_file, resume_file, run_file
 from wfkernel.cli.report import exit_as
 from wfkernel.cli.shared import (
+    FAILED,
     USAGE,
     JsonOption,
     RunArgument,
@@ -22,82 +25,195 @@ from wfkernel.cli.shared import (
     print_table,
     watched,
 )
+from wfkernel.cli.targets import is_workflow, load_module, load_workflow, workflows_in
 from wfkernel.errors import AnswerInvalid, DefinitionError
 
+if TYPE_CHECKING:
+    from wfkernel.engine.state import RunState
+    from wfkernel.store.store import Store
+
 commands = family()
+
+TargetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="WHAT",
+        help="A notebook (a file, or a path papermill reads: s3://, https://), or a workflow: FILE.py:NAME, "
+        "MODULE:NAME or a workflow file (NAME.wf.yaml, JSON).",
+        show_default=False,
+    ),
+]
+ParameterOption = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter, or a field of the workflow's input."),
+]
+InputOption = Annotated[str | None, typer.Option("--input", metavar="JSON", help="The workflow's input.")]
+OutputOption = Annotated[
+    str | None, typer.Option("-o", "--output", help="The executed notebook; {NAME} stands for a parameter's value.")
+]
+DurabilityOption = Annotated[
+    str | None, typer.Option(help="A finished step survives: fsync a power cut, write kill -9, exit nothing.")
+]
+CheckpointsOption = Annotated[
+    str | None, typer.Option(metavar="WHEN", help="'every step', '10 steps', '5m', '10 steps, keep 3', 'manual'.")
+]
+StepOption = Annotated[
+    str | None, typer.Option(help="Which step, where there are several.", autocompletion=complete_step)
+]
 
 
 @commands.command()
 def run(
-    notebook: Annotated[
-        str,
-        typer.Argument(
-            help="The notebook: a file, or a path papermill reads (s3://, https://). Or a workflow file (*.wf.yaml).",
-            show_default=False,
-        ),
-    ],
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", "--parameter", metavar="NAME=VALUE", help="A parameter; VALUE is JSON or text."),
-    ] = None,
-    output: Annotated[
-        str | None, typer.Option("-o", "--output", help="The executed notebook; {NAME} stands for a parameter's value.")
-    ] = None,
-    durability: Annotated[
-        str | None, typer.Option(help="A finished step survives: fsync a power cut, write kill -9, exit nothing.")
-    ] = None,
-    checkpoints: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="'every step', '10 steps', '5m', '10 steps, keep 3', 'manual'.")
-    ] = None,
+    target: TargetArgument,
+    parameter: ParameterOption = None,
+    input: InputOption = None,
+    output: OutputOption = None,
+    run_id: Annotated[str | None, typer.Option("--run-id", help="What the run is called.")] = None,
+    durability: DurabilityOption = None,
+    checkpoints: CheckpointsOption = None,
     imports: ImportOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a notebook headless, or a workflow file, as a new run."""
+    """Run a notebook or a workflow as a new run, until it ends, suspends or fails."""
     from wfkernel.engine.durability import checked_durability
-    from wfkernel.store.store import open_store
 
-    if is_workflow_file(notebook):
-        kept = open_store(store)
-        exit_as(run_file(notebook, _parameters(parameter or []), kept, imports), as_json)
-        return
-    from wfkernel.notebook.headless import run_notebook, store_of, typed_parameters
+    kept, how = _store_for(target, store), checked_durability(durability)
+    if is_workflow_file(target):
+        exit_as(run_file(target, _parameters(parameter or []), kept, imports), as_json)
+    if is_workflow(target):
+        from wfkernel.cli.executing import begin
+        from wfkernel.notebook.runs import new_run_id
 
-    parameters = typed_parameters(notebook, _parameters(parameter or []))
-    kept = open_store(store) if store else store_of(notebook)
-    state = run_notebook(
-        notebook, output, parameters, progress=watched(as_json), store=kept,
-        durability=checked_durability(durability), checkpoints=checkpoints,
-    )  # fmt: skip
+        value, run_id = _input(parameter, input), run_id or new_run_id()
+        state = begin(target, kept, value, run_id, how, checkpoints, progress=watched(as_json))
+    else:
+        from wfkernel.notebook.headless import run_notebook, typed_parameters
+
+        if input is not None:
+            raise DefinitionError("--input is for workflows; the parameters of a notebook are given with -p NAME=VALUE")
+        parameters = typed_parameters(target, _parameters(parameter or []))
+        state = run_notebook(
+            target, output, parameters, progress=watched(as_json), store=kept, run_id=run_id, durability=how,
+            checkpoints=checkpoints,
+        )  # fmt: skip
     exit_as(state, as_json)
+
+
+@commands.command()
+def start(
+    target: TargetArgument,
+    parameter: ParameterOption = None,
+    input: InputOption = None,
+    output: OutputOption = None,
+    durability: DurabilityOption = None,
+    checkpoints: CheckpointsOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run in the background: print the run's id at once and come back. `wf logs` shows what it prints."""
+    from wfkernel.cli.background import begun, log_of, spawn
+    from wfkernel.notebook.runs import new_run_id
+
+    kept = _store_for(target, store)
+    if is_workflow(target):
+        load_workflow(target, kept)  # what is wrong with it is told here, not in a log
+        _input(parameter, input)
+    else:
+        from wfkernel.notebook.headless import typed_parameters
+
+        typed_parameters(target, _parameters(parameter or []))
+    run_id = new_run_id()
+    options = [("--input", input), ("--output", output), ("--store", str(kept.path)), ("--run-id", run_id)]
+    options += [("--durability", durability), ("--checkpoints", checkpoints)]
+    arguments = [part for option, value in options if value is not None for part in (option, value)]
+    arguments += [part for pair in parameter or [] for part in ("-p", pair)]
+    process = spawn(kept, run_id, ["run", target, *arguments])
+    if not as_json:
+        typer.echo(run_id)
+    if not begun(kept, run_id, process):
+        log = log_of(kept, run_id)
+        typer.echo(f"wf: it ended before it began. {log} says:\n{log.read_text(errors='replace')[-2000:]}", err=True)
+        raise typer.Exit(FAILED)
+    if as_json:
+        print_json({"run_id": run_id, "pid": process.pid, "log": str(log_of(kept, run_id))})
 
 
 @commands.command()
 def resume(
     run: RunArgument,
     data: Annotated[str | None, typer.Option(help="The answer for the suspended step, as JSON.")] = None,
-    step: Annotated[str | None, typer.Option(help="Which suspended step, where there are several.")] = None,
+    step: StepOption = None,
     imports: ImportOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Continue a suspended, failed or interrupted run; finished steps are not executed again."""
-    from wfkernel.notebook.headless import resume_notebook
-
+    """Continue a suspended, paused, failed or interrupted run; finished steps are not executed again."""
     kept = opened(store)
     run_id = kept.find(run)
-    known = kept.load(run_id)
-    if known.source:
-        exit_as(resume_file(known, kept, _answer(data), step, imports), as_json)
-        return
+    answer, known = _json("--data", data), kept.load(run_id)
+    if is_workflow_file(known.source):
+        exit_as(resume_file(known, kept, answer, step, imports), as_json)
     try:
-        state = resume_notebook(kept, run_id, _answer(data), step=step, progress=watched(as_json))
+        if _is_engine_run(known):
+            from wfkernel.cli.executing import go_on
+
+            state = go_on(kept, known, answer, data is not None, step, progress=watched(as_json))
+        else:
+            from wfkernel.notebook.headless import resume_notebook
+
+            state = resume_notebook(kept, run_id, answer, step=step, progress=watched(as_json))
     except AnswerInvalid as error:
         typer.echo(f"wf: the answer for step '{error.step}' was refused, run {run_id} stays suspended:", err=True)
         for path, message in error.problems:
             typer.echo(f"  {path or 'answer'}: {message}", err=True)
         raise typer.Exit(USAGE) from None
     exit_as(state, as_json)
+
+
+@commands.command()
+def retry(
+    run: RunArgument = "latest",
+    step: StepOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Try a failed run again from the step that failed, or from --step on; what comes before it is kept."""
+    kept = opened(store)
+    known = kept.load(kept.find(run))
+    if step is not None and step not in known.steps:
+        raise DefinitionError(f"run {known.run_id} has no step '{step}'. It has {', '.join(known.steps) or 'none'}.")
+    if step is None and known.status not in ("failed", "tripwire"):
+        raise DefinitionError(
+            f"run {known.run_id} is {known.status}, not failed: name the step to go back to with --step"
+        )
+    if _is_engine_run(known):
+        from wfkernel.cli.executing import try_again
+
+        exit_as(try_again(kept, known, step, progress=watched(as_json)), as_json)
+    from wfkernel.notebook.headless import retry_notebook
+
+    exit_as(retry_notebook(kept, known.run_id, step, progress=watched(as_json)), as_json)
+
+
+@commands.command()
+def restart(run: RunArgument = "latest", store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Run the same notebook or workflow with the same input once more, from its beginning, as a new run."""
+    from wfkernel.notebook.runs import new_run_id
+
+    kept = opened(store)
+    known = kept.load(kept.find(run))
+    if _is_engine_run(known):
+        from wfkernel.cli.executing import begin
+        from wfkernel.cli.targets import workflow_of
+        from wfkernel.engine.values import reveal
+
+        workflow_of(known, kept)
+        value = reveal(known.input, kept)
+        exit_as(begin(known.source, kept, value, new_run_id(), progress=watched(as_json)), as_json)
+    from wfkernel.notebook.headless import run_notebook
+
+    exit_as(run_notebook(known.notebook, None, known.params, progress=watched(as_json), store=kept), as_json)
 
 
 @commands.command()
@@ -111,7 +227,7 @@ def wake(
 
     by_store: dict[Any, list[Any]] = {}
     for module in modules:
-        for workflow in _workflows(module):
+        for workflow in _stored_workflows(module):
             by_store.setdefault(workflow.options.store, []).append(workflow)
     results = [result for store, found in by_store.items() for result in run_sync(wake_runs(store, found))]
     if as_json:
@@ -122,30 +238,43 @@ def wake(
         typer.echo("no run had to be woken")
 
 
-def _workflows(module: str) -> list[Any]:
+def _stored_workflows(module: str) -> list[Any]:
     """The workflows with a store that a module or file defines. Raises `DefinitionError` when it has none."""
-    import importlib.util
-
-    from wfkernel.engine.durable import DurableFunction
-    from wfkernel.engine.workflow import Workflow
-
-    sys.path.insert(0, "")  # as `python -m` does
-    try:
-        if module.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(module).stem, module)
-            if spec is None or spec.loader is None or not Path(module).is_file():
-                raise DefinitionError(f"there is no file {module}")
-            loaded = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(loaded)
-        else:
-            loaded = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise DefinitionError(f"cannot import {module}: {error}") from None
-    found = [value for value in vars(loaded).values() if isinstance(value, Workflow | DurableFunction)]
-    stored = [workflow for workflow in found if workflow.options.store is not None]
+    stored = [workflow for workflow in workflows_in(load_module(module)).values() if workflow.options.store is not None]
     if not stored:
         raise DefinitionError(f"{module} defines no workflow with a store: nothing of it can sleep between processes")
     return stored
+
+
+def _is_engine_run(state: RunState) -> bool:
+    from wfkernel.engine.state import ENGINE_MODES
+
+    return state.mode in ENGINE_MODES
+
+
+def _store_for(target: str, path: Any) -> Store:
+    from wfkernel.notebook.headless import store_of
+    from wfkernel.store.store import open_store
+
+    return open_store(path) if path is not None or is_workflow(target) else store_of(target)
+
+
+def _input(parameter: list[str] | None, text: str | None) -> Any:
+    """The input of a workflow: the JSON of --input, with the fields given by -p."""
+    value = _json("--input", text)
+    fields = {name: _value(said) for name, said in _parameters(parameter or []).items()}
+    if not fields:
+        return value
+    if value is not None and not isinstance(value, dict):
+        raise DefinitionError("-p sets fields of the input: --input has to be a JSON object then, or be left out")
+    return {**(value or {}), **fields}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _parameters(pairs: list[str]) -> dict[str, str]:
@@ -158,10 +287,10 @@ def _parameters(pairs: list[str]) -> dict[str, str]:
     return texts
 
 
-def _answer(data: str | None) -> Any:
-    if data is None:
+def _json(option: str, text: str | None) -> Any:
+    if text is None:
         return None
     try:
-        return json.loads(data)
+        return json.loads(text)
     except ValueError as error:
-        raise DefinitionError(f"--data is not JSON: {error}. Example: --data '{{\"approve\": true}}'") from None
+        raise DefinitionError(f"{option} is not JSON: {error}. Example: {option} '{{\"approve\": true}}'") from None

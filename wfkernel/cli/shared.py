@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from wfkernel.cli.complete import complete_run
 from wfkernel.errors import StoreError, WorkflowError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ __all__ = [
     "exit_in_one_line",
     "family",
     "group",
+    "megabytes",
     "opened",
     "print_json",
     "print_table",
@@ -52,7 +54,9 @@ StoreOption = Annotated[
     Path | None, typer.Option("--store", help="The store file; default: WFKERNEL_STORE or .wfkernel in the project.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-RunArgument = Annotated[str, typer.Argument(help="The run: its id, the beginning of it, or 'latest'.")]
+RunArgument = Annotated[
+    str, typer.Argument(help="The run: its id, the beginning of it, or 'latest'.", autocompletion=complete_run)
+]
 
 
 def family() -> typer.Typer:
@@ -95,6 +99,11 @@ def watched(as_json: bool) -> bool:
 def utc(at: float) -> str:
     """Seconds since the epoch as a date and time in UTC."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at)) + " UTC"
+
+
+def megabytes(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / 1e6:.1f} MB"
 
 
 def print_table(columns: list[str], rows: list[tuple[Any, ...]]) -> None:

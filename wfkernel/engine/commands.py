@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event
+from wfkernel.engine.failures import RunNotActive
 
 if TYPE_CHECKING:
     from wfkernel.engine.core import Core
+    from wfkernel.engine.state import RunState
 
-__all__ = ["Command", "Handler", "Reachable", "Reply", "cancel", "handler_of"]
+__all__ = ["Command", "Handler", "Reachable", "Reply", "cancel", "end_idle", "handler_of"]
 
 Command = dict[str, Any]
 Reply = dict[str, Any]
@@ -58,7 +60,8 @@ def handler_of(core: Core) -> Handler:
         op, reason = command.get("op"), str(command.get("by") or "another process")
         if op == "cancel":
             asyncio.run_coroutine_threadsafe(core.fire("run.cancel", "", reason), loop)
-            cancel(core, str(command.get("reason") or f"canceled by {reason}"))
+            who: dict[str, Any] = {name: command[name] for name in ("actor", "via") if name in command}
+            cancel(core, str(command.get("reason") or f"canceled by {reason}"), who)
         elif op == "suspend":
             core.hold.set(str(command.get("reason") or f"suspended by {reason}"))
         elif op != "status":
@@ -68,7 +71,17 @@ def handler_of(core: Core) -> Handler:
     return handle
 
 
-def cancel(core: Core, reason: str) -> None:
-    """Tell a run that is being executed to end. From any thread."""
-    core.recorder.emit(ev.RUN_CANCEL, {"status": "canceled", "reason": reason}, durable=True)
+def end_idle(state: RunState, reason: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """The events that end a run nobody executes, for `Store.claim`. Raises `RunNotActive` if it has ended."""
+    if state.status in ("success", "failed", "tripwire", "canceled"):
+        raise RunNotActive(f"run '{state.run_id}' has ended: it is {state.status}.")
+    return [
+        (ev.RUN_CANCEL, "", {"status": "canceled", "reason": reason}),
+        (ev.RUN_FINISH, "", {"status": "canceled"}),
+    ]
+
+
+def cancel(core: Core, reason: str, who: dict[str, Any]) -> None:
+    """Tell a run that is being executed to end. From any thread. `who`: see `wfkernel.engine.actor`."""
+    core.recorder.emit(ev.RUN_CANCEL, {"status": "canceled", "reason": reason, **who}, durable=True)
     core.signal.set(reason)

@@ -283,6 +283,8 @@ class DurableFunction:
         hints = get_type_hints(function) if self._parameter is not None else {}
         self.input_shape = Shape(hints.get(self._parameter.name, Any)) if self._parameter is not None else None
         self.state_shape = Shape(state) if state is not None else None
+        self.source = ""
+        """What it was loaded from."""
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
 
@@ -298,7 +300,7 @@ class DurableFunction:
         program = self
         if on_drift is not None and on_drift != self.on_drift:
             program = DurableFunction(self.function, self.id, self.options, on_drift, None)
-            program.state_shape = self.state_shape
+            program.state_shape, program.source = self.state_shape, self.source
         return get_run(program, self.options, run_id, session, resource, durability, checkpoints)
 
     def run(
@@ -319,8 +321,9 @@ class DurableFunction:
         return code_digest(self.function)
 
     def kept(self) -> dict[str, Any]:
-        """The function itself, when runs are to keep to it."""
-        return {"function": self.function} if self.on_drift == "pin" and self.options.store is not None else {}
+        """Where the function came from, and the function itself when runs are to keep to it."""
+        pinned = {"function": self.function} if self.on_drift == "pin" and self.options.store is not None else {}
+        return {**pinned, "source": self.source} if self.source else pinned
 
     async def execute(self, core: Core, value: Any, scope: StateScope) -> Any:
         """Run the function: the pinned one, if the run keeps to it."""

@@ -19,10 +19,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.actor import actor
 from wfkernel.engine.blocking import SyncRun
 from wfkernel.engine.checkpointing import CheckpointPolicy, CheckpointStore, Follower, checkpoint_policy
 from wfkernel.engine.checks import checked_answer, checked_start, checked_state
-from wfkernel.engine.commands import Command, Reachable, cancel, handler_of
+from wfkernel.engine.commands import Command, Reachable, cancel, end_idle, handler_of
 from wfkernel.engine.core import Core
 from wfkernel.engine.events import Event
 from wfkernel.engine.execution import Execution, called
@@ -344,20 +345,12 @@ class Run:
         """
         if self._core is not None:
             await self._core.fire("run.cancel", "", reason)
-            cancel(self._core, reason)
+            cancel(self._core, reason, actor())
             return
         if await self._told({"op": "cancel", "reason": reason}):
             return
 
-        def decide(state: RunState) -> list[Change]:  # nobody executes it
-            if state.status in _ENDED:
-                raise RunNotActive(f"run '{self.run_id}' has ended: it is {state.status}.")
-            return [
-                (ev.RUN_CANCEL, "", {"status": "canceled", "reason": reason}),
-                (ev.RUN_FINISH, "", {"status": "canceled"}),
-            ]
-
-        self._claim(decide)
+        self._claim(lambda state: end_idle(state, reason))  # nobody executes it
 
     async def suspend(self, reason: str = "suspended from outside") -> None:
         """Have the run pause before its next step, whichever process executes it; `proceed` goes on from there.

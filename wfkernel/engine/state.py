@@ -141,7 +141,7 @@ class RunState:
     definition: str = ""
     """Digest of what the run executes."""
     source: str = ""
-    """The workflow file it runs."""
+    """What it was loaded from: the workflow file, or ``FILE.py:NAME``."""
     state_version: int | str = 1
     durability: str = ""
     checkpoints: str = ""

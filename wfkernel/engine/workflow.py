@@ -97,7 +97,7 @@ class Workflow(Definition):
             on_start=on_start, on_finish=on_finish, on_error=on_error,
         )  # fmt: skip
         self.source = ""
-        """The file it was loaded from."""
+        """What it was loaded from."""
         self.imports: list[str] = []
         """Modules that were imported for it: what registered its agents."""
 

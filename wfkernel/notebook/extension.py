@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, Any
 
+from wfkernel.engine.actor import act_through
 from wfkernel.notebook import control
 from wfkernel.notebook.completion import completion_matcher
 from wfkernel.notebook.context_magics import ContextMagics
@@ -29,6 +30,7 @@ def load(shell: InteractiveShell) -> None:
     """Connect a session to `shell`. Loading twice changes nothing."""
     if id(shell) in _loaded:
         return
+    act_through("notebook")
     session = Session(shell)
     matcher = completion_matcher(session)
     transformer = StepTransformer(session.prepare)

@@ -39,6 +39,7 @@ __all__ = [
     "notebook_inputs",
     "resume_hint",
     "resume_notebook",
+    "retry_notebook",
     "run_notebook",
     "store_of",
     "typed_parameters",
@@ -226,13 +227,14 @@ def typed_parameters(notebook: str, texts: Mapping[str, str]) -> dict[str, Any]:
 
 def run_notebook(
     notebook: str, output: str | None, parameters: dict[str, Any], *, progress: bool, store: Store | None = None,
-    durability: Durability | None = None, checkpoints: str | None = None,
+    durability: Durability | None = None, checkpoints: str | None = None, run_id: str | None = None,
 ) -> RunState:  # fmt: skip
     """Run a notebook headless as a new run. Returns the run's state, also when it suspended or failed.
 
     Args:
         notebook, output: files, or any path papermill can read and write; parameters fill ``{name}`` in `output`.
         durability, checkpoints: how the run is kept, see `wfkernel.engine.durability` and `wfkernel.engine.checkpointing`.
+        run_id: what the run is called; default: a new name.
 
     Raises `DefinitionError` for a notebook or parameter that cannot work, before anything runs.
     """
@@ -243,7 +245,7 @@ def run_notebook(
     if checkpoints is not None:
         told["checkpoints"] = str(checkpoint_policy(checkpoints))
     check_together(durability or settings().durability, checkpoint_policy(checkpoints))
-    run_id = new_run_id()
+    run_id = run_id or new_run_id()
     target = _filled(output, parameters) or places.beside(notebook, f"{places.stem(notebook)}-{run_id}.ipynb")
     return _execute(
         store or store_of(notebook), notebook, target, parameters, progress=progress, run_id=run_id, told=told
@@ -258,6 +260,21 @@ def resume_notebook(store: Store, run_id: str, data: Any, *, step: str | None, p
         raise DefinitionError(f"neither the notebook {known.notebook} nor its output {known.output} is there any more")
     state = claim_resume(store, run_id, data, step=step)
     return _execute(store, there[0], state.output, state.params, progress=progress, run_id=run_id, cwd=state.cwd)
+
+
+def retry_notebook(store: Store, run_id: str, step: str | None, *, progress: bool) -> RunState:
+    """Continue a run as `resume_notebook` does; with `step`, that step and those after it are executed once more."""
+    if step is not None:
+
+        def decide(state: RunState) -> list[tuple[str, str, dict[str, Any]]]:
+            if state.owner != store.owner and store.is_alive(state.owner):
+                raise ResumeAlreadyClaimed(f"run {run_id} is written by another process ({state.owner})")
+            order = list(state.steps)
+            dropped = order[order.index(step) :] if step in order else []
+            return [(ev.RUN_TRAVEL, "", {"status": "failed", "to": step, "dropped": dropped})]
+
+        store.claim(run_id, decide)
+    return resume_notebook(store, run_id, None, step=None, progress=progress)
 
 
 def _execute(

@@ -22,6 +22,7 @@ from wfkernel.notebook.workflow_line import workflow_help, workflow_parser
 from wfkernel.plan.cell import step_parser, to_python
 from wfkernel.plan.diagram import MIME_TYPE, mermaid
 from wfkernel.store.compare import compare_runs
+from wfkernel.store.replay import replay
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -76,6 +77,8 @@ class WorkflowMagics(Magics):
                 self._diff(arguments.before, arguments.after)
             case "export":
                 self._export(arguments.file)
+            case "replay":
+                self._replay(arguments.run, arguments.to)
             case "resume":
                 self._resume(arguments.data, arguments.step)
             case "set":
@@ -138,6 +141,14 @@ class WorkflowMagics(Magics):
         else:
             write_module(str(path), Path(file))
             print(f"wrote {file}")
+
+    def _replay(self, run: str, step: str | None) -> None:
+        store = self._session.store
+        found = replay(store, store.find(run), step)
+        self._session.namespace.values.update(found.names)
+        print(f"run {found.run_id}: {', '.join(found.names) or 'nothing to load'}")
+        for name, why in found.missing.items():
+            print(f"{name} is not there: {why}")
 
     def _tell_stale(self) -> None:
         stale = self._session.stale.find()

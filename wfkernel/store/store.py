@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wfkernel.engine.actor import actor, signed
 from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.commands import Command, Handler, Reply
 from wfkernel.engine.events import Event
@@ -98,7 +99,7 @@ class Store:
         Returns when they are on disk (`durable`) or safe against the death of this process, not of the machine.
         """
         try:
-            self._writer()[1].append(events, durable=durable)
+            self._writer()[1].append([signed(event) for event in events], durable=durable)
         except OSError as error:
             raise self._unwritable(error) from error
         for event in events:
@@ -182,7 +183,7 @@ class Store:
         Returns the reply: ``{"ok": True, ...}``, or ``{"ok": False, "problems": [[field, text], ...]}`` where it was
         refused. Raises `RunNotActive` when no process executes the run, and `StoreError` when the one that does is stuck.
         """
-        return send(self.owners, run_id, command, timeout)
+        return send(self.owners, run_id, {**actor(), **command}, timeout)
 
     def follow(
         self, run_id: str, after: int, take: Callable[[list[Event]], None], idle: Callable[[], None] = lambda: None
@@ -312,7 +313,11 @@ class Store:
 def _decided(state: RunState, decide: Decide, owner: str) -> list[Event]:
     now = time.time()
     return [
-        Event(state.run_id, state.seq + n, now, type_, path, 0, {**payload, "owner": owner} if not path else payload)
+        signed(
+            Event(
+                state.run_id, state.seq + n, now, type_, path, 0, {**payload, "owner": owner} if not path else payload
+            )
+        )
         for n, (type_, path, payload) in enumerate(decide(state), 1)
     ]
 

@@ -1,0 +1,245 @@
+"""Every command as a process: what it does, how it exits, and the keys of what it prints with ``--json``."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Wf
+from wfkernel.cli import FAMILIES, app
+
+RUN_KEYS = {
+    "run_id", "status", "workflow", "notebook", "output", "mode", "parameters", "started_at", "ended_at", "error",
+    "resume", "interrupted", "steps",
+}  # fmt: skip
+STEP_KEYS = {
+    "step", "status", "executions", "restored", "seconds", "error", "message", "schema", "saved", "not_saved",
+}  # fmt: skip
+JSON_KEYS = {
+    ("show", "small"): RUN_KEYS,
+    ("ls",): {"run_id", "workflow", "notebook", "output_notebook", "mode", "status", "parameters", "started_at",
+              "updated_at", "ended_at", "seconds", "error", "interrupted"},
+    ("events", "small"): {"run_id", "seq", "ts", "type", "path", "attempt", "payload"},
+    ("logs", "small"): {"run_id", "lines", "process"},
+    ("history",): {"run_id", "seq", "at", "actor", "via", "what", "step", "detail"},
+    ("diff", "small", "large"): {"runs", "status", "seconds", "parameters", "steps", "differs"},
+    ("replay", "small"): {"run_id", "step", "names", "missing", "notebook"},
+    ("search", "rows"): {"text", "score", "kind", "run_id", "step"},
+    ("session", "ls"): {"session", "runs", "last_used"},
+    ("db", "path"): {"path", "exists"},
+    ("db", "size"): {"database", "journals", "values", "value_files", "runs", "events", "checkpoints", "total"},
+    ("db", "sql", "SELECT 1 AS one"): {"one"},
+    ("checkpoint", "create", "small"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created"},
+    ("checkpoint", "ls"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created"},
+    ("fsck",): set(),
+    ("prune", "--dry-run"): {"runs", "values", "bytes", "dry_run"},
+    ("config",): {"store", "key_file", "durability", "context", "embedder", "worker", "concurrency", "retention",
+                  "keep_last", "answers"},
+    ("doctor",): {"what", "verdict", "found", "todo"},
+}  # fmt: skip
+"""Command -> keys its JSON document, or every entry of it, has at least. Keys are added, never taken away."""
+
+
+@pytest.mark.parametrize("command", JSON_KEYS, ids=" ".join)
+def test_json_is_one_document_with_the_keys_it_always_had(world: Wf, command: tuple[str, ...]):
+    done = world(*command, "--json")
+    assert "Traceback" not in done.err
+    for entry in done.json if isinstance(done.json, list) else [done.json]:
+        assert set(entry) >= JSON_KEYS[command]
+
+
+def test_a_step_in_json_has_the_keys_it_always_had(world):
+    assert all(set(step) >= STEP_KEYS for step in world("show", "small", "--json").json["steps"])
+
+
+def test_the_help_lists_every_command_with_what_it_does(wf):
+    said = wf("--help").out
+    for files in FAMILIES.values():
+        for names in files.values():
+            for name in names:
+                assert f"\n  {name} " in said
+
+
+class TestRunning:
+    def test_a_workflow_of_a_file_gets_its_input_from_the_line(self, world):
+        shown = world("show", "large", "--json").json
+        assert (shown["status"], shown["mode"]) == ("success", "workflow")
+        assert [step["step"] for step in shown["steps"]] == ["load", "total", "check"]
+
+    def test_a_failed_run_is_tried_again_where_it_failed(self, wf):
+        (wf.folder / "broken").touch()
+        failed = wf("run", "jobs.py:orders", "-p", "rows=2", "--run-id", "again", "--json")
+        assert (failed.status, failed.json["error"]["message"]) == (1, "something is broken")
+        (wf.folder / "broken").unlink()
+        done = wf("retry", "again", "--json")
+        assert (done.status, done.json["status"]) == (0, "success")
+        executed = {step["step"]: step["executions"] for step in done.json["steps"]}
+        assert executed["load"] == 1
+        starts = [e for e in wf("events", "again", "--type", "step.start", "--json").json if e["path"] == "check"]
+        assert len(starts) == 2
+
+    def test_a_suspended_run_waits_for_an_answer_that_fits(self, world):
+        assert world("resume", "asks").status == 2
+        refused = world("resume", "asks", "--data", '{"approve": "perhaps"}')
+        assert refused.status == 2
+        assert "approve" in refused.err
+        done = world("resume", "asks", "--data", '{"approve": true}', "--json")
+        assert (done.status, done.json["status"]) == (0, "success")
+
+    def test_restart_is_a_new_run_with_the_same_input(self, world):
+        again = world("restart", "large", "--json").json
+        assert again["run_id"] != "large"
+        assert world("diff", "large", again["run_id"]).status == 0  # it made the same of it
+
+    def test_a_run_in_the_background_is_followed_paused_and_resumed_by_others(self, wf):
+        (wf.folder / "go").unlink(missing_ok=True)
+        started = wf("start", "jobs.py:slow", "-p", "rows=4", "--json").json
+        run_id = started["run_id"]
+        assert wf("pause", run_id, "--json").json == {"run_id": run_id, "status": "pausing"}
+        (wf.folder / "go").touch()
+        followed = [json.loads(line) for line in wf("events", run_id, "--follow", "--json").out.splitlines()]
+        assert followed[-1]["type"] == "run.paused"
+        assert [e["path"] for e in followed if e["type"] == "step.result"] == ["wait"]
+        done = wf("resume", run_id, "--json")
+        assert (done.status, done.json["status"]) == (0, "success")
+        assert {step["executions"] for step in done.json["steps"]} == {1}
+        assert Path(started["log"]).is_file()
+
+    def test_a_run_in_the_background_is_canceled_and_says_by_whom(self, wf):
+        (wf.folder / "go").unlink(missing_ok=True)
+        run_id = wf("start", "jobs.py:slow", "-p", "rows=4", "--json").json["run_id"]
+        assert wf("cancel", run_id, "--reason", "not today").status == 0
+        (wf.folder / "go").touch()
+        assert json.loads(wf("events", run_id, "-f", "--json").out.splitlines()[-1])["payload"]["status"] == "canceled"
+        last = [deed for deed in wf("history", run_id, "--json").json if deed["what"] == "canceled"][-1]
+        assert last["via"] == "cli"
+        assert "@" in last["actor"]
+        assert last["detail"] == "not today"
+        assert wf("cancel", run_id).status == 2  # it has ended
+
+    def test_what_cannot_begin_is_told_before_anything_is_started(self, wf):
+        assert wf("start", "jobs.py:nothing").err.strip() == (
+            "wf: jobs.py has no workflow 'nothing'. It has orders, asking, slow."
+        )
+        (wf.folder / "torn.py").write_text("import json\nx = undefined\n")
+        assert "torn.py:2: NameError: name 'undefined' is not defined" in wf("run", "torn.py:wf").err
+
+
+class TestLooking:
+    def test_logs_are_what_steps_wrote(self, world):
+        assert [line["text"] for line in world("logs", "small", "--json").json["lines"]] == ["loading 3 rows"]
+
+    def test_diff_says_which_values_differ(self, world):
+        found = world("diff", "small", "large", "--json")
+        assert found.status == 1
+        steps = {step["step"]: step["values"] for step in found.json["steps"]}
+        assert [(change["before"], change["after"]) for change in steps["total"]] == [("3", "36")]
+
+    def test_history_tells_who_did_what(self, world):
+        deeds = world("history", "small", "--json").json
+        assert [deed["what"] for deed in deeds] == ["started"]
+        assert deeds[0]["via"] == "cli"
+
+    def test_replay_shows_what_there_was_when_a_step_began(self, world):
+        found = world("replay", "large", "--to", "total", "--json").json
+        assert {one["name"]: one["value"] for one in found["names"]}["input"] == "[0, 1, 2, 3, 4, 5, 6, 7, 8]"
+        assert "check" not in {one["name"] for one in found["names"]}
+
+    def test_a_name_is_completed_from_the_store(self, world):
+        from wfkernel.cli.complete import complete_run, complete_step
+
+        class Line:
+            params = {"store": str(world.folder / "store.duckdb"), "run": "small"}
+
+        assert ("small", "orders, success") in complete_run(Line, "sm")
+        assert ("total", "success") in complete_step(Line, "to")
+
+
+class TestKeeping:
+    def test_a_backup_is_a_store_of_its_own(self, world):
+        made = world("db", "backup", "copy", "--json").json
+        assert world("show", "small", "--store", made["path"], "--json").json["status"] == "success"
+        assert world("fsck", "--store", made["path"], "--json").json == []
+        again = world("db", "backup", "copy")
+        assert (again.status, "already" in again.err) == (2, True)
+
+    def test_a_setting_has_a_value_and_an_origin(self, wf):
+        found = wf("config", "--json").json
+        assert found["store"] == {"value": str(wf.folder / "store.duckdb"), "from": "WFKERNEL_STORE"}
+        assert found["durability"] == {"value": "fsync", "from": "default"}
+        assert wf("config", "durability").out == "fsync\n"
+
+    def test_the_doctor_names_what_is_wrong_and_what_to_do(self, world):
+        (world.folder / "wfkernel.toml").write_text('durabilty = "write"\n')
+        try:
+            done = world("doctor")
+            assert done.status == 1
+            assert "wfkernel.toml:1: there is no setting 'durabilty'; did you mean durability?" in done.out
+        finally:
+            (world.folder / "wfkernel.toml").unlink()
+
+
+class TestMistakes:
+    """No mistake ends in a traceback: every command is given nonsense, an absent store, and one that is none."""
+
+    @staticmethod
+    def _lines() -> list[tuple[list[str], bool]]:
+        """Every command with something for each argument it requires, and whether it takes a store."""
+        import typer
+
+        lines: list[tuple[list[str], bool]] = []
+
+        def walk(command: object, path: list[str]) -> None:
+            for name, inner in getattr(command, "commands", {}).items():
+                walk(inner, [*path, name])
+            if getattr(command, "commands", None):
+                return
+            line = list(path)
+            for parameter in command.params:  # type: ignore[attr-defined]
+                if parameter.required:
+                    option = parameter.param_type_name == "option"
+                    line += [parameter.opts[0], "nothing-here"] if option else ["nothing-here"]
+            lines.append((line, any(p.name == "store" and p.opts[0] == "--store" for p in command.params)))  # type: ignore[attr-defined]
+
+        walk(typer.main.get_command(app), [])
+        return lines
+
+    def test_an_option_that_is_none(self, wf):
+        for line, _ in self._lines():
+            done = wf(*line, "--nonsense")
+            assert (done.status, "Traceback" in done.err) == (2, False), line
+
+    def test_names_of_things_that_are_not_there(self, wf):
+        for line, _ in self._lines():
+            if "nothing-here" in line:
+                done = wf(*line)
+                assert done.status in (1, 2), (line, done)
+                assert "Traceback" not in done.err, (line, done.err)
+                assert done.err.strip() or done.out.strip(), line
+
+    def test_a_store_that_is_not_there_is_not_made(self, wf):
+        for line, takes_store in self._lines():
+            if takes_store:
+                done = wf(*line, "--store", "nowhere.duckdb")
+                assert done.status in (1, 2), (line, done)
+                assert "Traceback" not in done.err, (line, done.err)
+                assert not (wf.folder / "nowhere.duckdb").exists(), line
+
+    @pytest.mark.parametrize("kind", ["text", "sqlite"])
+    def test_a_file_that_is_no_store(self, wf, kind):
+        file = wf.folder / f"{kind}.duckdb"
+        if kind == "text":
+            file.write_bytes(b"not a database at all" * 200)
+        else:
+            with sqlite3.connect(file) as connection:
+                connection.execute("CREATE TABLE t (a)")
+        before = file.read_bytes()
+        for line, takes_store in self._lines():
+            if takes_store:
+                done = wf(*line, "--store", file.name)
+                assert done.status in (1, 2), (line, done)
+                assert "Traceback" not in done.err, (line, done.err)
+        assert file.read_bytes() == before

@@ -1,0 +1,89 @@
+"""Executing runs of workflows (not notebooks) in this process: from the beginning, or from where they stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from wfkernel.cli.targets import load_workflow, workflow_of
+from wfkernel.errors import DefinitionError, RunNotSuspended
+
+if TYPE_CHECKING:
+    from wfkernel.engine.durability import Durability
+    from wfkernel.engine.events import Event
+    from wfkernel.engine.run import Run
+    from wfkernel.engine.state import RunState
+    from wfkernel.store.store import Store
+
+__all__ = ["begin", "go_on", "try_again"]
+
+
+def begin(
+    target: str,
+    store: Store,
+    value: Any,
+    run_id: str,
+    durability: Durability | None = None,
+    checkpoints: str | None = None,
+    *,
+    progress: bool,
+) -> RunState:
+    """Run the workflow at `target` as a new run, until it ends or stops."""
+    run = load_workflow(target, store).create_run(run_id, durability=durability, checkpoints=checkpoints)
+    return _execute(run, run.start(value), progress)
+
+
+def go_on(store: Store, state: RunState, data: Any, answered: bool, step: str | None, *, progress: bool) -> RunState:
+    """Go on with a run from where it stands; `data` is the answer for a suspended step, if one is `answered`."""
+    if answered and state.status != "suspended":
+        raise RunNotSuspended(f"run {state.run_id} is {state.status}, not suspended: resume it without --data")
+    if state.status in ("failed", "tripwire"):
+        return try_again(store, state, None, progress=progress)
+    if state.status in ("success", "canceled"):
+        raise RunNotSuspended(f"run {state.run_id} is finished ({state.status}): there is nothing to resume")
+    run = workflow_of(state, store).create_run(state.run_id)
+    if state.status == "suspended":
+        if not answered:
+            from wfkernel.notebook.headless import resume_hint
+
+            raise RunNotSuspended(f"run {state.run_id} waits for an answer: {resume_hint(state)}")
+        return _execute(run, run.resume(data, step=step), progress)
+    return _execute(run, run.resume() if state.status == "paused" else run.restart(), progress)
+
+
+def try_again(store: Store, state: RunState, step: str | None, *, progress: bool) -> RunState:
+    """Execute a step (default: the one that failed) and what comes after it once more."""
+    target = (
+        step
+        or str((state.error or {}).get("step", ""))
+        or next((s.path for s in state.steps.values() if s.status == "failed"), "")
+    )
+    if not target:
+        raise DefinitionError(f"no step of run {state.run_id} failed: name one with --step, or run it anew: wf restart")
+    run = workflow_of(state, store).create_run(state.run_id)
+    return _execute(run, run.time_travel(re.sub(r"\[\d+\]", "", target)), progress)
+
+
+def _execute(run: Run, work: Coroutine[Any, Any, Any], progress: bool) -> RunState:
+    from wfkernel.engine.loop import run_sync
+
+    end = run.watch(_say) if progress else None
+    try:
+        run_sync(work)
+    except KeyboardInterrupt:
+        typer.echo(f"\nwf: interrupted. Continue with: wf resume {run.run_id}", err=True)
+        raise typer.Exit(130) from None
+    finally:
+        if end is not None:
+            end()
+    return run.state
+
+
+def _say(event: Event) -> None:
+    from wfkernel.engine import events as ev
+
+    if event.type == ev.STEP_RESULT and "[" not in event.path:
+        typer.echo(f"{event.path}: {event.payload['status']}", err=True)
