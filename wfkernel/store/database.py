@@ -103,8 +103,11 @@ class Database:
             self._thread.join()
             self._thread = None
         with self._lock:
-            with contextlib.suppress(StoreLocked):  # nothing is lost: whoever opens the store next reads this journal
-                self._opened(wait)
+            if self._connection is not None or any(self._journals.glob(f"*{SUFFIX}")):  # else there is nothing to move
+                with contextlib.suppress(
+                    StoreLocked
+                ):  # nothing is lost: whoever opens the store next reads this journal
+                    self._opened(wait)
             self._close_connection()
 
     def _opened(self, wait: float) -> duckdb.DuckDBPyConnection:
