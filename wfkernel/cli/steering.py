@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import time
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from wfkernel.store.store import Store
 
 commands = family()
+
+_PAUSES: Final = (0.1, 0.3, 1.0, 2.0)
+"""Seconds between attempts to reach a process that has begun with a run and does not listen yet."""
 
 
 @commands.command()
@@ -48,8 +52,21 @@ def cancel(
 
 
 def _send(store: Store, run_id: str, command: Command) -> None:
-    """Raises `WorkflowError` where the command is refused."""
-    reply = store.send(run_id, command)
+    """Raises `RunNotActive` where no process executes the run, and `WorkflowError` where the command is refused."""
+    from wfkernel.engine.failures import RunNotActive
+
+    for pause in (*_PAUSES, None):
+        try:
+            reply = store.send(run_id, command)
+            break
+        except RunNotActive:
+            state = store.load(run_id)
+            beginning = state.status in ("running", "waiting") and store.is_alive(state.owner)
+            if pause is None and beginning:
+                raise WorkflowError(f"the process that executes run {run_id} ({state.owner}) does not listen") from None
+            if pause is None or not beginning:
+                raise
+            time.sleep(pause)  # its process has just begun with it, or is just leaving it
     if not reply.get("ok"):
         raise WorkflowError("; ".join(text for _, text in reply.get("problems", [])) or f"refused: {command['op']}")
 

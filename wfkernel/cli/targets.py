@@ -80,15 +80,18 @@ def load_module(module: str) -> ModuleType:
     try:
         if not module.endswith(".py"):
             return importlib.import_module(module)
-        path = Path(module)
+        path = Path(module).absolute()
         if not path.is_file():
             raise DefinitionError(f"there is no file {module}")
+        known = sys.modules.get(path.stem)
+        if known is not None and getattr(known, "__file__", None) == str(path):
+            return known  # its classes are those that values unpickled meanwhile are of
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None
         assert spec.loader is not None
         loaded = importlib.util.module_from_spec(spec)
         sys.modules.setdefault(path.stem, loaded)  # what it defines can be found again by name, as by a worker process
-        sys.path.insert(0, str(path.parent.absolute()))
+        sys.path.insert(0, str(path.parent))
         spec.loader.exec_module(loaded)
         return loaded
     except WorkflowError:
