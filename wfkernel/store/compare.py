@@ -99,11 +99,11 @@ Known = Mapping[str, tuple[str, str]]
 def _bound(step: StepState | None) -> Known:
     if step is None:
         return {}
-    if step.done:
-        return {r["name"]: _of_record(r) for r in step.done["outputs"]}
     if isinstance(step.output, dict) and RECORD in step.output:
         return {"output": _of_record(step.output[RECORD])}
-    return {} if step.output is None else _texts({"output": step.output})
+    if step.output is not None:
+        return _texts({"output": step.output})
+    return {r["name"]: _of_record(r) for r in step.done["outputs"]} if step.done else {}
 
 
 def _of_record(record: Mapping[str, Any]) -> tuple[str, str]:
