@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wfkernel.engine.agents import register_agent
     from wfkernel.engine.context import progress, suspend, track, write
     from wfkernel.engine.durable import workflow
+    from wfkernel.engine.export import to_yaml
     from wfkernel.engine.failures import PermanentError, Tripwire
     from wfkernel.engine.files import load_workflow
     from wfkernel.engine.hooks import Cancel, Continue, Hooks, Modify, Replace, Retry, Skip
@@ -61,6 +62,7 @@ _MODULES = {
     "engine.agents": ["register_agent"],
     "engine.context": ["progress", "suspend", "track", "write"],
     "engine.durable": ["workflow"],
+    "engine.export": ["to_yaml"],
     "engine.failures": ["PermanentError", "Tripwire"],
     "engine.files": ["load_workflow"],
     "engine.hooks": ["Cancel", "Continue", "Hooks", "Modify", "Replace", "Retry", "Skip"],
@@ -159,6 +161,7 @@ __all__ = [
     "state_migration",
     "step",
     "suspend",
+    "to_yaml",
     "track",
     "wake",
     "workflow",

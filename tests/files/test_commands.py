@@ -38,6 +38,22 @@ def approve(text, ctx):
 
 register_agent("helper", lambda task: task.upper())
 """
+MADE = """\
+from wfkernel import Workflow, workflow
+
+def begin():
+    return "a"
+
+def twice(text: str) -> str:
+    return text * 2
+
+shout = Workflow("shout").then(begin).then(twice).then(twice).commit()
+hidden = Workflow("hidden").then(begin).do_while(twice, lambda text: len(text) < 9).commit()
+
+@workflow
+async def durable(ctx):
+    return 1
+"""
 
 
 def wf(folder: Path, *arguments: str, status: int = 0) -> str:
@@ -86,3 +102,21 @@ def test_a_graph_is_mermaid_svg_or_json(tmp_path: Path) -> None:
     assert len(found["levels"][""]["arrows"]) == 4
     wf(tmp_path, "graph", "g.wf.yaml", "-f", "svg", "-o", "g.svg")
     assert (tmp_path / "g.svg").read_text().count("<rect") == 4
+
+
+def test_a_workflow_is_exported_and_runs_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "made.py").write_text(MADE)
+    wf(tmp_path, "export", "code/made.py:shout", "-o", "shout.wf.yaml")
+    assert "uses: code/made.py:twice" in (tmp_path / "shout.wf.yaml").read_text()
+    ended = json.loads(wf(tmp_path, "run", "shout.wf.yaml", "--json"))
+    assert (ended["status"], ended["steps"][-1]["step"]) == ("success", "twice#2")
+    assert "is there already" in wf(tmp_path, "export", "code/made.py:shout", "-o", "shout.wf.yaml", status=2)
+    wf(tmp_path, "export", "shout.wf.yaml", "-o", "shout.wf.json")
+    assert json.loads((tmp_path / "shout.wf.json").read_text())["id"] == "shout"
+
+
+def test_what_a_file_cannot_say_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "made.py").write_text(MADE)
+    assert "<lambda> has no address" in wf(tmp_path, "export", "made.py:hidden", status=2)
+    assert "its flow is its code" in wf(tmp_path, "export", "made.py:durable", status=2)

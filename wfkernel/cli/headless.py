@@ -1,7 +1,11 @@
-"""``wf inspect``, ``wf batch``, ``wf export``: what a notebook takes, running it many times, and as a plain module."""
+"""``wf inspect``, ``wf batch``, ``wf export``: what a notebook takes, running it many times, and as a plain module.
+
+``wf export`` writes workflows too: as workflow files.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wfkernel.cli.shared import FAILED, SUCCESS, SUSPENDED, JsonOption, StoreOption, family, print_json, print_table
+from wfkernel.errors import DefinitionError
 
 if TYPE_CHECKING:
     from wfkernel.notebook.batch import BatchRun
@@ -33,16 +38,58 @@ def inspect(notebook: NotebookArgument, as_json: JsonOption = False) -> None:
 
 @commands.command()
 def export(
-    notebook: NotebookArgument,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The .py file; without it: shown.")] = None,
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="WHAT",
+            help="A notebook, or a workflow: FILE.py:NAME, MODULE:NAME or a workflow file.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The .py, .wf.yaml or .wf.json file; without it: shown."),
+    ] = None,
 ) -> None:
-    """Write a notebook as a plain Python module with @step functions."""
+    """Write a notebook as a plain Python module with @step functions, or a workflow as a workflow file."""
+    from wfkernel.cli.targets import is_workflow
+
+    if is_workflow(target):
+        _export_workflow(target, output)
+        return
     from wfkernel.notebook.exporting import export_notebook, write_module
 
     if output is None:
-        typer.echo(export_notebook(notebook), nl=False)
+        typer.echo(export_notebook(target), nl=False)
     else:
-        write_module(notebook, output)
+        write_module(target, output)
+
+
+def _export_workflow(target: str, output: Path | None) -> None:
+    from wfkernel.cli.targets import load_workflow
+    from wfkernel.engine.export import document_of, to_yaml
+    from wfkernel.plan.builder import Definition
+
+    workflow = load_workflow(target, None)
+    if not isinstance(workflow, Definition):
+        raise DefinitionError(
+            f"{target} is a durable function: its flow is its code, which a workflow file cannot hold"
+        )
+    folder = output.absolute().parent if output is not None else Path.cwd()
+    as_json = output is not None and output.suffix == ".json"
+    text = json.dumps(document_of(workflow, folder), indent=2) + "\n" if as_json else to_yaml(workflow, folder)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    if output.suffix not in (".yaml", ".yml", ".json"):
+        raise DefinitionError(f"{output}: a workflow becomes a workflow file, give a name that ends in .wf.yaml")
+    try:
+        with output.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise DefinitionError(f"{output} is there already: move it, or choose another name") from None
+    except OSError as error:
+        raise DefinitionError(f"cannot write {output}: {error.strerror}") from None
 
 
 @commands.command()

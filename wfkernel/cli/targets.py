@@ -30,7 +30,7 @@ def is_workflow(target: str) -> bool:
     return bool(colon) and name.isidentifier() and (module.endswith(".py") or _is_dotted(module))
 
 
-def load_workflow(target: str, store: Store) -> Any:
+def load_workflow(target: str, store: Store | None) -> Any:
     """The `Workflow` or durable function that `target` names; one without a store of its own gets this one.
 
     Raises `DefinitionError` or, for a workflow file, `WorkflowFileInvalid`.
@@ -48,7 +48,7 @@ def load_workflow(target: str, store: Store) -> Any:
         has = f"It has {', '.join(known)}." if known else "It defines none."
         raise DefinitionError(f"{module} has no workflow '{name}'. {has}")
     found = known[name]
-    if found.options.store is None:
+    if found.options.store is None and store is not None:
         found.options.store = found.options.codec = store
     # With its whole path: the run may be resumed from another folder.
     found.source = f"{Path(module).absolute() if module.endswith('.py') else module}:{name}"
@@ -90,6 +90,7 @@ def load_module(module: str) -> ModuleType:
         assert spec is not None
         assert spec.loader is not None
         loaded = importlib.util.module_from_spec(spec)
+        loaded.__wf_file__ = str(path)  # type: ignore[attr-defined]  # an address in a workflow file names the file
         sys.modules.setdefault(path.stem, loaded)  # what it defines can be found again by name, as by a worker process
         sys.path.insert(0, str(path.parent))
         spec.loader.exec_module(loaded)

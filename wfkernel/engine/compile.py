@@ -126,14 +126,16 @@ class _Compiler:
 
     def graph(self, plan: Definition, entries: Iterable[Any], at: At, id_: str | None = None) -> None:
         entries = list(entries)
-        ids = {entry.id for entry in entries}
+        ids = {_base(entry.id) for entry in entries}
         graph = id_ or plan.free_id("graph")
         for position, entry in enumerate(entries):
-            wanted = entry.wanted or []
-            after = tuple(i for i in dict.fromkeys(_mentioned(entry)) if i in ids and i not in wanted and i != entry.id)
+            wanted = [_base(need) for need in entry.wanted or []]
+            after = tuple(
+                i for i in dict.fromkeys(_mentioned(entry)) if i in ids and i not in wanted and i != _base(entry.id)
+            )
             body = self.body(entry, (*at, position))
             if body is not None:
-                plan.add(body, needs=list(wanted), after=after, exclusive=entry.parallel is False, graph=graph)
+                plan.add(body, needs=wanted, after=after, exclusive=entry.parallel is False, graph=graph)
 
     def inline(self, id_: str) -> Definition:
         """A plan that is a part of the workflow around it."""
@@ -210,7 +212,7 @@ class _Compiler:
         try:
             match entry:
                 case doc.Group():
-                    inside = self.inline(entry.id.partition("#")[0])
+                    inside = self.inline(_base(entry.id))
                     self.fill(inside, entry.steps, (*at, "steps"))
                     made: Any = inside.commit()
                 case doc.WorkflowStep():
@@ -225,7 +227,7 @@ class _Compiler:
             return None
 
     def on_terms(self, entry: Any, made: Any, at: At) -> nodes.Body:
-        id_ = entry.id.partition("#")[0]
+        id_ = _base(entry.id)
         when = self.condition(entry.when, (*at, "when")) if entry.when else None
         given = self.given(entry, made, at)
         each = getattr(entry, "foreach", None)
@@ -239,15 +241,15 @@ class _Compiler:
 
     def given(self, entry: Any, made: Any, at: At) -> dict[str, Any]:
         """What a step gets, as an argument for `placed`."""
-        told = entry.with_
+        told, said = entry.with_, "with_" in entry.model_fields_set  # `with: null` gives null
         match entry:
             case doc.AgentStep():
-                return {"given": Filled({"task": entry.task, "inputs": "${{ input }}" if told is None else told})}
+                return {"given": Filled({"task": entry.task, "inputs": told if said else "${{ input }}"})}
             case doc.RunStep():
-                if told is not None:
+                if said:
                     raise DefinitionError("a command gets its values under `env:`, not under `with:`")
                 return {"given": Filled({"run": entry.run, "env": entry.env})}
-        if told is None:
+        if not said:
             return {}
         if isinstance(entry, doc.UsesStep) and isinstance(told, dict):
             names = [p.name for p in made.parameters]
@@ -342,7 +344,12 @@ class _Compiler:
 
 def _spec(id_: str, function: Any) -> StepSpec:
     """The spec of a function made here; it has no docstring of its own to show."""
-    return dataclasses.replace(spec_of(function).renamed(id_.partition("#")[0]), description="")
+    return dataclasses.replace(spec_of(function).renamed(_base(id_)), description="")
+
+
+def _base(id_: str) -> str:
+    """The id without the number of its use."""
+    return id_.partition("#")[0]
 
 
 def _nothing() -> None:

@@ -76,6 +76,7 @@ class Checker:
 
     def __init__(self, note: Note, folder: Path, agents: Iterable[str], nested: Callable[[str, Path_], None]) -> None:
         self.note, self.folder, self.agents, self._nested = note, folder, set(agents), nested
+        self._uses: dict[str, int] = {}
 
     def document(self, data: Any, path: Path_ = (), outer_agents: Iterable[str] = ()) -> None:
         """Check a workflow."""
@@ -96,7 +97,7 @@ class Checker:
             inputs = None
         constants = {**_dict(data.get("vars")), **_dict(data.get("context"))}
         visible = Visible(inputs=inputs, vars=frozenset(constants))
-        after = self.entries(data.get("steps"), (*path, "steps"), visible)
+        after = self.scope(data.get("steps"), (*path, "steps"), visible)
         self.expressions(data.get("output"), (*path, "output"), after)
         self.agents = known_agents
 
@@ -123,6 +124,13 @@ class Checker:
 
     # -- lists of entries -----------------------------------------------------------------------------------------------
 
+    def scope(self, entries: Any, path: Path_, visible: Visible) -> Visible:
+        """Check the entries of a plan: in it, the second use of an id is ``id#2``, in whatever list it stands."""
+        around, self._uses = self._uses, {}
+        after = self.entries(entries, path, visible)
+        self._uses = around
+        return after
+
     def entries(self, entries: Any, path: Path_, visible: Visible) -> Visible:
         """Check a list that is a sequence or a graph. Returns what can be seen after it."""
         if not isinstance(entries, list):
@@ -146,13 +154,23 @@ class Checker:
             id_ = entry.get("id") if isinstance(entry, dict) else None
             if id_ is None:
                 continue
-            base, _, number = str(id_).partition("#")
             if str(id_) in seen:
                 self.note(f"there are two entries named '{id_}' (the other is number {seen[str(id_)] + 1}): rename one",
                           (*path, position, "id"))  # fmt: skip
-            elif number and base not in seen:
-                self.note(f"'{id_}' is a further use of '{base}', which is not above it", (*path, position, "id"))
             seen.setdefault(str(id_), position)
+
+    def use(self, id_: str, kind: str, path: Path_) -> None:
+        """Count a use of an id; what a file says of its number has to be true."""
+        base, _, said = id_.partition("#")
+        if kind not in _BODIES:
+            if said:
+                self.note(f"'{id_}': only steps are numbered, and this is a '{kind}'", (*path, "id"))
+            return
+        number = self._uses[base] = self._uses.get(base, 0) + 1
+        if said and number == 1:
+            self.note(f"'{id_}' is a further use of '{base}', which is not above it", (*path, "id"))
+        elif said and int(said) != number:
+            self.note(f"'{id_}' is use number {number} of '{base}': write '{base}#{number}'", (*path, "id"))
 
     def graph(self, entries: list[Any], path: Path_, visible: Visible) -> Visible:
         ids = {str(e["id"]): n for n, e in enumerate(entries) if isinstance(e, dict) and e.get("id") is not None}
@@ -210,6 +228,8 @@ class Checker:
                 key=True,
             )
         id_ = [str(entry["id"])] if entry.get("id") is not None else []
+        if id_:
+            self.use(id_[0], kind, path)
         match kind:
             case "parallel":
                 return self.bodies(entry["parallel"], (*path, "parallel"), visible)
@@ -301,7 +321,7 @@ class Checker:
             case "notebook":
                 self.notebook(entry["notebook"], (*path, "notebook"))
             case "steps":
-                self.entries(entry["steps"], (*path, "steps"), visible)
+                self.scope(entry["steps"], (*path, "steps"), visible)
             case "workflow":
                 if isinstance(entry["workflow"], str):
                     self._nested(entry["workflow"], (*path, "workflow"))
