@@ -55,7 +55,7 @@ class RecordingStep:
     def suspend(self, model: Any = None, message: str = "", *, payload: Any = None) -> Any:
         return self.answer(model, message, payload)
 
-    def write(self, text: str) -> None:
+    def write(self, text: str, shown: dict[str, Any] | None = None) -> None:
         self.told.append(("write", text))
 
     def progress(self, done: float, total: float | None, label: str) -> None:

@@ -317,7 +317,7 @@ def test_a_script_without_a_main_guard_and_its_own_functions_work(tmp_path):
 
 def test_a_failing_step_context_ends_the_call_and_spoils_no_later_one(processes, file):
     class Broken(RecordingStep):
-        def write(self, text):
+        def write(self, text, shown=None):
             raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
