@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from wfkernel.cli.targets import load_workflow, workflow_of
+from wfkernel.cli.targets import workflow_of
 from wfkernel.errors import DefinitionError, RunNotSuspended
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ __all__ = ["begin", "go_on", "try_again"]
 
 
 def begin(
-    target: str,
-    store: Store,
+    workflow: Any,
     value: Any,
     run_id: str,
     durability: Durability | None = None,
@@ -31,20 +30,23 @@ def begin(
     *,
     progress: bool,
 ) -> RunState:
-    """Run the workflow at `target` as a new run, until it ends or stops."""
-    run = load_workflow(target, store).create_run(run_id, durability=durability, checkpoints=checkpoints)
+    """Run a workflow as a new run, until it ends or stops."""
+    run = workflow.create_run(run_id, durability=durability, checkpoints=checkpoints)
     return _execute(run, run.start(value), progress)
 
 
-def go_on(store: Store, state: RunState, data: Any, answered: bool, step: str | None, *, progress: bool) -> RunState:
+def go_on(
+    store: Store, state: RunState, data: Any, answered: bool, step: str | None, imports: Sequence[str] = (), *,
+    progress: bool,
+) -> RunState:  # fmt: skip
     """Go on with a run from where it stands; `data` is the answer for a suspended step, if one is `answered`."""
     if answered and state.status != "suspended":
         raise RunNotSuspended(f"run {state.run_id} is {state.status}, not suspended: resume it without --data")
     if state.status in ("failed", "tripwire"):
-        return try_again(store, state, None, progress=progress)
+        return try_again(store, state, None, imports, progress=progress)
     if state.status in ("success", "canceled"):
         raise RunNotSuspended(f"run {state.run_id} is finished ({state.status}): there is nothing to resume")
-    run = workflow_of(state, store).create_run(state.run_id)
+    run = workflow_of(state, store, imports).create_run(state.run_id)
     if state.status == "suspended":
         if not answered:
             from wfkernel.notebook.headless import resume_hint
@@ -54,7 +56,9 @@ def go_on(store: Store, state: RunState, data: Any, answered: bool, step: str | 
     return _execute(run, run.resume() if state.status == "paused" else run.restart(), progress)
 
 
-def try_again(store: Store, state: RunState, step: str | None, *, progress: bool) -> RunState:
+def try_again(
+    store: Store, state: RunState, step: str | None, imports: Sequence[str] = (), *, progress: bool
+) -> RunState:
     """Execute a step (default: the one that failed) and what comes after it once more."""
     target = (
         step
@@ -63,7 +67,7 @@ def try_again(store: Store, state: RunState, step: str | None, *, progress: bool
     )
     if not target:
         raise DefinitionError(f"no step of run {state.run_id} failed: name one with --step, or run it anew: wf restart")
-    run = workflow_of(state, store).create_run(state.run_id)
+    run = workflow_of(state, store, imports).create_run(state.run_id)
     return _execute(run, run.time_travel(re.sub(r"\[\d+\]", "", target)), progress)
 
 

@@ -1,36 +1,22 @@
 """``wf validate``, ``wf schema``, ``wf graph``, ``wf import``, ``wf export``: workflow files.
 
-Validating executes nothing of what a file names; running, drawing and exporting import it. ``wf run FILE.wf.yaml`` and
-``wf resume`` of such a run end up here too.
+Validating executes nothing of what a file names; drawing and exporting import it.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from wfkernel.cli.shared import FAILED, JsonOption, family, print_json
+from wfkernel.cli.targets import ImportOption, import_modules, load_plan
 from wfkernel.errors import DefinitionError
 
-if TYPE_CHECKING:
-    from wfkernel.engine.state import RunState
-    from wfkernel.engine.workflow import Workflow
-    from wfkernel.store.store import Store
-
-__all__ = ["ImportOption", "is_workflow_file", "resume_file", "run_file"]
-
 commands = family()
-
-ImportOption = Annotated[
-    list[str] | None,
-    typer.Option("--import", metavar="MODULE", help="Import a module (or .py file) first: one that registers agents."),
-]
 
 
 class Format(StrEnum):
@@ -51,7 +37,7 @@ def validate(
     from wfkernel.engine.agents import registered_agents
     from wfkernel.plan.load import WorkflowFileInvalid, read_workflow
 
-    import_modules(imports)
+    import_modules(imports or ())
     problems, warnings, count = [], [], 0
     for path in files:
         found = sorted(path.rglob("*.wf.yaml")) + sorted(path.rglob("*.wf.json")) if path.is_dir() else [path]
@@ -92,8 +78,30 @@ def schema() -> None:
 
 
 @commands.command()
+def machine(as_json: JsonOption = False) -> None:
+    """Print the states a run can be in and what leads from one to another: a Mermaid diagram, or JSON."""
+    from wfkernel.engine.machine import TABLE, TERMINAL, Phase, Signal, diagram
+
+    if not as_json:
+        typer.echo(diagram())
+        return
+    print_json(
+        {
+            "states": [{"name": phase, "terminal": phase in TERMINAL} for phase in Phase],
+            "events": list(Signal),
+            "transitions": [
+                {"state": phase, "event": signal, "target": move.target, "guard": move.guard or None}
+                for (phase, signal), move in TABLE.items()
+            ],
+        }
+    )
+
+
+@commands.command()
 def graph(
-    file: Annotated[Path, typer.Argument(help="A workflow file.")],
+    target: Annotated[
+        str, typer.Argument(metavar="WHAT", help="A workflow: a workflow file, FILE.py:NAME or MODULE:NAME.")
+    ],
     format: Annotated[Format, typer.Option("-f", "--format", help="How it is written.")] = Format.mermaid,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.")] = None,
     imports: ImportOption = None,
@@ -103,7 +111,7 @@ def graph(
     from wfkernel.plan.diagram import mermaid
     from wfkernel.plan.picture import batches_of, svg
 
-    workflow = _loaded(file, imports)
+    workflow = load_plan(target, imports or ())
     chart = chart_of_plan(workflow)
     if format is Format.mermaid:
         text = mermaid(workflow)
@@ -112,90 +120,6 @@ def graph(
     else:
         text = json.dumps({"workflow": workflow.id, "levels": chart, "batches": batches_of(chart)}, indent=2)
     _write(text, output)
-
-
-# -- running ----------------------------------------------------------------------------------------------------------------
-
-
-def is_workflow_file(name: str) -> bool:
-    """Whether a file is a workflow file and no notebook."""
-    return name.endswith((".yaml", ".yml", ".json"))
-
-
-def run_file(file: str, inputs: dict[str, str], store: Store, imports: list[str] | None) -> RunState:
-    """Run a workflow file as a new run."""
-    workflow = _loaded(Path(file), imports, store=store)
-    run = workflow.create_run()
-    run.sync.start(_typed(workflow, inputs))
-    return run.state
-
-
-def resume_file(known: RunState, store: Store, data: Any, step: str | None, imports: list[str] | None) -> RunState:
-    """Continue a run of a workflow file: answer it, wake it, or take it up after a crash or a failure."""
-    if not Path(known.source).is_file():
-        raise DefinitionError(f"the workflow file {known.source} of run {known.run_id} is not there any more")
-    run = _loaded(Path(known.source), imports or known.imports, store=store).create_run(known.run_id)
-    if known.status == "suspended":
-        run.sync.resume(data, step=step)
-    elif known.status == "paused":
-        run.sync.proceed()
-    elif known.status == "failed":
-        run.sync.time_travel(_failed_step(known))
-    else:
-        run.sync.restart()
-    return run.state
-
-
-def _failed_step(state: RunState) -> str:
-    path = str((state.error or {}).get("step", ""))
-    if not path:
-        raise DefinitionError(f"run {state.run_id} failed outside its steps: there is nothing to try again")
-    return path.partition("[")[0]
-
-
-def _loaded(file: Path, imports: list[str] | None, **options: Any) -> Workflow:
-    from wfkernel.engine.files import load_workflow
-
-    import_modules(imports)
-    workflow = load_workflow(file, **options)
-    workflow.imports = [_absolute(name) for name in imports or ()]
-    return workflow
-
-
-def _absolute(name: str) -> str:
-    return str(Path(name).resolve()) if name.endswith(".py") else name
-
-
-def import_modules(names: list[str] | None) -> None:
-    """Import modules for what they register. Raises `DefinitionError`."""
-    from wfkernel.plan.reference import load_file
-
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # as `python -m` does
-    for name in names or ():
-        if name.endswith(".py"):
-            load_file(Path(name).resolve())
-            continue
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise DefinitionError(f"--import {name}: {error}") from None
-
-
-def _typed(workflow: Workflow, texts: dict[str, str]) -> Any:
-    """What ``-p`` gave: JSON where it is JSON and the input is no text, else text."""
-    from wfkernel.plan.declared import inputs_of
-
-    declared = inputs_of(workflow.input) or {}
-    values: dict[str, Any] = {}
-    for name, text in texts.items():
-        told = declared.get(name)
-        kind = told.get("type") if isinstance(told, dict) else told
-        try:
-            values[name] = text if kind == "string" else json.loads(text)
-        except ValueError:
-            values[name] = text
-    return values or ({} if declared else None)
 
 
 def _write(text: str, output: Path | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wfkernel.cli.shared import FAILED, SUCCESS, SUSPENDED, JsonOption, StoreOption, family, print_json, print_table
+from wfkernel.cli.targets import ImportOption, is_workflow, load_plan
 from wfkernel.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -50,12 +52,11 @@ def export(
         Path | None,
         typer.Option("-o", "--output", help="The .py, .wf.yaml or .wf.json file; without it: shown."),
     ] = None,
+    imports: ImportOption = None,
 ) -> None:
     """Write a notebook as a plain Python module with @step functions, or a workflow as a workflow file."""
-    from wfkernel.cli.targets import is_workflow
-
     if is_workflow(target):
-        _export_workflow(target, output)
+        _export_workflow(target, output, imports or ())
         return
     from wfkernel.notebook.exporting import export_notebook, write_module
 
@@ -65,16 +66,10 @@ def export(
         write_module(target, output)
 
 
-def _export_workflow(target: str, output: Path | None) -> None:
-    from wfkernel.cli.targets import load_workflow
+def _export_workflow(target: str, output: Path | None, imports: Sequence[str]) -> None:
     from wfkernel.engine.export import document_of, to_yaml
-    from wfkernel.plan.builder import Definition
 
-    workflow = load_workflow(target, None)
-    if not isinstance(workflow, Definition):
-        raise DefinitionError(
-            f"{target} is a durable function: its flow is its code, which a workflow file cannot hold"
-        )
+    workflow = load_plan(target, imports)
     folder = output.absolute().parent if output is not None else Path.cwd()
     as_json = output is not None and output.suffix == ".json"
     text = json.dumps(document_of(workflow, folder), indent=2) + "\n" if as_json else to_yaml(workflow, folder)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wfkernel.cli.complete import complete_step
-from wfkernel.cli.files import ImportOption, is_workflow_file, resume_file, run_file
 from wfkernel.cli.report import exit_as
 from wfkernel.cli.shared import (
     FAILED,
@@ -25,7 +24,7 @@ from wfkernel.cli.shared import (
     print_table,
     watched,
 )
-from wfkernel.cli.targets import is_workflow, load_module, load_workflow, workflows_in
+from wfkernel.cli.targets import ImportOption, is_workflow, load_module, load_workflow, workflow_of, workflows_in
 from wfkernel.errors import AnswerInvalid, DefinitionError
 
 if TYPE_CHECKING:
@@ -79,14 +78,13 @@ def run(
     from wfkernel.engine.durability import checked_durability
 
     kept, how = _store_for(target, store), checked_durability(durability)
-    if is_workflow_file(target):
-        exit_as(run_file(target, _parameters(parameter or []), kept, imports), as_json)
     if is_workflow(target):
         from wfkernel.cli.executing import begin
         from wfkernel.notebook.runs import new_run_id
 
-        value, run_id = _input(parameter, input), run_id or new_run_id()
-        state = begin(target, kept, value, run_id, how, checkpoints, progress=watched(as_json))
+        workflow = load_workflow(target, kept, imports or ())
+        value, run_id = _input(workflow, parameter, input), run_id or new_run_id()
+        state = begin(workflow, value, run_id, how, checkpoints, progress=watched(as_json))
     else:
         from wfkernel.notebook.headless import run_notebook, typed_parameters
 
@@ -108,6 +106,7 @@ def start(
     output: OutputOption = None,
     durability: DurabilityOption = None,
     checkpoints: CheckpointsOption = None,
+    imports: ImportOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -117,8 +116,8 @@ def start(
 
     kept = _store_for(target, store)
     if is_workflow(target):
-        load_workflow(target, kept)  # what is wrong with it is told here, not in a log
-        _input(parameter, input)
+        workflow = load_workflow(target, kept, imports or ())  # what is wrong with it is told here, not in a log
+        _input(workflow, parameter, input)
     else:
         from wfkernel.notebook.headless import typed_parameters
 
@@ -128,6 +127,7 @@ def start(
     options += [("--durability", durability), ("--checkpoints", checkpoints)]
     arguments = [part for option, value in options if value is not None for part in (option, value)]
     arguments += [part for pair in parameter or [] for part in ("-p", pair)]
+    arguments += [part for module in imports or [] for part in ("--import", module)]
     process = spawn(kept, run_id, ["run", target, *arguments])
     if not as_json:
         typer.echo(run_id)
@@ -152,13 +152,11 @@ def resume(
     kept = opened(store)
     run_id = kept.find(run)
     answer, known = _json("--data", data), kept.load(run_id)
-    if is_workflow_file(known.source):
-        exit_as(resume_file(known, kept, answer, step, imports), as_json)
     try:
         if _is_engine_run(known):
             from wfkernel.cli.executing import go_on
 
-            state = go_on(kept, known, answer, data is not None, step, progress=watched(as_json))
+            state = go_on(kept, known, answer, data is not None, step, imports or (), progress=watched(as_json))
         else:
             from wfkernel.notebook.headless import resume_notebook
 
@@ -205,12 +203,11 @@ def restart(run: RunArgument = "latest", store: StoreOption = None, as_json: Jso
     known = kept.load(kept.find(run))
     if _is_engine_run(known):
         from wfkernel.cli.executing import begin
-        from wfkernel.cli.targets import workflow_of
         from wfkernel.engine.values import reveal
 
-        workflow_of(known, kept)
+        workflow = workflow_of(known, kept)
         value = reveal(known.input, kept)
-        exit_as(begin(known.source, kept, value, new_run_id(), progress=watched(as_json)), as_json)
+        exit_as(begin(workflow, value, new_run_id(), progress=watched(as_json)), as_json)
     from wfkernel.notebook.headless import run_notebook
 
     exit_as(run_notebook(known.notebook, None, known.params, progress=watched(as_json), store=kept), as_json)
@@ -218,7 +215,9 @@ def restart(run: RunArgument = "latest", store: StoreOption = None, as_json: Jso
 
 @commands.command()
 def wake(
-    modules: Annotated[list[str], typer.Argument(help="Modules (or .py files) that define the workflows.")],
+    modules: Annotated[
+        list[str], typer.Argument(help="What defines the workflows: modules, .py files or workflow files.")
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Take up the sleeping runs whose time has come. For cron, a systemd timer, or a person."""
@@ -240,6 +239,8 @@ def wake(
 
 def _stored_workflows(module: str) -> list[Any]:
     """The workflows with a store that a module or file defines. Raises `DefinitionError` when it has none."""
+    if is_workflow(module):
+        return [load_workflow(module, _store_for(module, None))]
     stored = [workflow for workflow in workflows_in(load_module(module)).values() if workflow.options.store is not None]
     if not stored:
         raise DefinitionError(f"{module} defines no workflow with a store: nothing of it can sleep between processes")
@@ -259,15 +260,24 @@ def _store_for(target: str, path: Any) -> Store:
     return open_store(path) if path is not None or is_workflow(target) else store_of(target)
 
 
-def _input(parameter: list[str] | None, text: str | None) -> Any:
+def _input(workflow: Any, parameter: list[str] | None, text: str | None) -> Any:
     """The input of a workflow: the JSON of --input, with the fields given by -p."""
     value = _json("--input", text)
-    fields = {name: _value(said) for name, said in _parameters(parameter or []).items()}
+    texts = _texts_of(workflow)
+    fields = {name: said if name in texts else _value(said) for name, said in _parameters(parameter or []).items()}
     if not fields:
         return value
     if value is not None and not isinstance(value, dict):
         raise DefinitionError("-p sets fields of the input: --input has to be a JSON object then, or be left out")
     return {**(value or {}), **fields}
+
+
+def _texts_of(workflow: Any) -> set[str]:
+    """The inputs that are declared to be texts: ``-p name=12`` gives such a one the text 12."""
+    from wfkernel.plan.declared import inputs_of
+
+    declared = inputs_of(getattr(workflow, "input", None)) or {}
+    return {name for name, told in declared.items() if "string" in (told, isinstance(told, dict) and told.get("type"))}
 
 
 def _value(text: str) -> Any:

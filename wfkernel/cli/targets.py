@@ -6,18 +6,35 @@ import importlib
 import importlib.util
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
 
 from wfkernel.errors import DefinitionError, WorkflowError
 
 if TYPE_CHECKING:
     from wfkernel.engine.state import RunState
+    from wfkernel.plan.builder import Definition
     from wfkernel.store.store import Store
 
-__all__ = ["is_workflow", "load_module", "load_workflow", "workflow_of", "workflows_in"]
+__all__ = [
+    "ImportOption",
+    "import_modules",
+    "is_workflow",
+    "load_module",
+    "load_plan",
+    "load_workflow",
+    "workflow_of",
+    "workflows_in",
+]
 
+ImportOption = Annotated[
+    list[str] | None,
+    typer.Option("--import", metavar="MODULE", help="Import a module (or .py file) first: one that registers agents."),
+]
 
 _FILES: Final = (".yaml", ".yml", ".json")
 
@@ -30,17 +47,20 @@ def is_workflow(target: str) -> bool:
     return bool(colon) and name.isidentifier() and (module.endswith(".py") or _is_dotted(module))
 
 
-def load_workflow(target: str, store: Store | None) -> Any:
+def load_workflow(target: str, store: Store | None, imports: Sequence[str] = ()) -> Any:
     """The `Workflow` or durable function that `target` names; one without a store of its own gets this one.
 
-    Raises `DefinitionError` or, for a workflow file, `WorkflowFileInvalid`.
+    `imports` are imported before. Raises `DefinitionError` or, for a workflow file, `WorkflowFileInvalid`.
     """
+    import_modules(imports)
     if target.endswith(_FILES):
         from wfkernel.engine.files import load_workflow as load_file
 
         if not Path(target).is_file():
             raise DefinitionError(f"there is no file {target}")
-        return load_file(target, store=store)
+        workflow = load_file(target, store=store)
+        workflow.imports = [str(Path(name).resolve()) if name.endswith(".py") else name for name in imports]
+        return workflow
     module, _, name = target.rpartition(":")
     loaded = load_module(module)
     known = workflows_in(loaded)
@@ -55,14 +75,49 @@ def load_workflow(target: str, store: Store | None) -> Any:
     return found
 
 
-def workflow_of(state: RunState, store: Store) -> Any:
-    """The workflow a stored run is one of. Raises `DefinitionError` where nobody can know."""
+def workflow_of(state: RunState, store: Store, imports: Sequence[str] = ()) -> Any:
+    """The workflow a stored run is one of; `imports` take the place of what was imported for it when it began.
+
+    Raises `DefinitionError` where nobody can know.
+    """
     if not state.source:
         raise DefinitionError(
             f"run {state.run_id} was started by code of its own (workflow '{state.workflow}'): go on with it there, with "
             f"create_run('{state.run_id}'), or start workflows with `wf run FILE.py:NAME`"
         )
-    return load_workflow(state.source, store)
+    if state.source.endswith(_FILES) and not Path(state.source).is_file():
+        raise DefinitionError(f"the workflow file {state.source} of run {state.run_id} is not there any more")
+    return load_workflow(state.source, store, imports or state.imports)
+
+
+def load_plan(target: str, imports: Sequence[str] = ()) -> Definition:
+    """The plan that `target` names. Raises `DefinitionError` also for what has none: notebooks, durable functions."""
+    from wfkernel.plan.builder import Definition
+
+    if not is_workflow(target):
+        raise DefinitionError(f"{target} is no workflow: name a workflow file, FILE.py:NAME or MODULE:NAME")
+    found = load_workflow(target, None, imports)
+    if not isinstance(found, Definition):
+        raise DefinitionError(
+            f"{target} is a durable function: its flow is its code, there is no plan to draw or write"
+        )
+    return found
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Import modules for what they register. Raises `DefinitionError`."""
+    from wfkernel.plan.reference import load_file
+
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does
+    for name in names:
+        if name.endswith(".py"):
+            load_file(Path(name).resolve())
+            continue
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise DefinitionError(f"--import {name}: {error}") from None
 
 
 def workflows_in(module: ModuleType) -> dict[str, Any]:

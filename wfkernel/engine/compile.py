@@ -27,12 +27,12 @@ from wfkernel.plan.retry import RetryPolicy
 from wfkernel.plan.step import StepSpec, spec_of
 from wfkernel.plan.text import Problem
 
-__all__ = ["DOCUMENT_KEYS", "NotebookMaker", "compile_workflow"]
+__all__ = ["DOCUMENT_KEYS", "compile_workflow"]
 
 At = tuple[str | int, ...]
 
-NotebookMaker = Callable[[str, str, Path], Callable[..., Any]]
-"""(notebook, step or "", folder) -> the function of the step."""
+NOTEBOOK_STEP: Final = "wfkernel.notebook.notebook_step:RunNotebook"
+"""Made of (folder, notebook), imported when first used: the notebook room is above this one, which knows none of it."""
 
 DOCUMENT_KEYS: Final = ("name", "version", "author", "tags")
 """Keys of a file that are metadata of the plan."""
@@ -40,15 +40,13 @@ _RETRY: Final = ("retries", "backoff", "jitter")
 _CODE: Final = ("compensate", "resume", "suspend", "state")
 
 
-def compile_workflow(
-    loaded: Loaded, make: Callable[..., Definition] = Definition, *, notebook_step: NotebookMaker | None = None
-) -> Definition:
+def compile_workflow(loaded: Loaded, make: Callable[..., Definition] = Definition) -> Definition:
     """The workflow a file describes, committed. `make` is what it becomes: `Definition`, `Workflow` with options.
 
     Raises `WorkflowFileInvalid`.
     """
     problems: list[Problem] = []
-    made = _Compiler(loaded, make, notebook_step, problems, {}).workflow()
+    made = _Compiler(loaded, make, problems, {}).workflow()
     if problems or made is None:
         raise WorkflowFileInvalid(problems)
     return made
@@ -58,10 +56,10 @@ class _Compiler:
     """Builds one document; nested ones have a compiler of their own."""
 
     def __init__(
-        self, loaded: Loaded, make: Callable[..., Definition], notebook_step: NotebookMaker | None,
-        problems: list[Problem], agents: dict[str, Any], document: doc.Document | None = None, at: At = (),
+        self, loaded: Loaded, make: Callable[..., Definition], problems: list[Problem], agents: dict[str, Any],
+        document: doc.Document | None = None, at: At = (),
     ) -> None:  # fmt: skip
-        self._loaded, self._make, self._notebook_step, self._problems = loaded, make, notebook_step, problems
+        self._loaded, self._make, self._problems = loaded, make, problems
         found = document or loaded.document
         assert found is not None
         self._document, self._at, self._agents = found, at, dict(agents)
@@ -249,27 +247,29 @@ class _Compiler:
                 if said:
                     raise DefinitionError("a command gets its values under `env:`, not under `with:`")
                 return {"given": Filled({"run": entry.run, "env": entry.env})}
+            case doc.NotebookStep() if "#" not in entry.notebook:
+                return {"given": Filled(told if said else {})}
         if not said:
             return {}
-        if isinstance(entry, doc.UsesStep) and isinstance(told, dict):
+        if isinstance(entry, doc.UsesStep | doc.NotebookStep) and isinstance(told, dict):
             names = [p.name for p in made.parameters]
+            address = entry.uses if isinstance(entry, doc.UsesStep) else entry.notebook
             if len(names) == 1 and list(told) == names:
                 return {"given": Filled(told[names[0]])}
             if len(names) > 1:
                 for name in told:
                     if name not in names:
-                        self.note(DefinitionError(f"{entry.uses} has no parameter '{name}'{did_you_mean(name, names)}"),
+                        self.note(DefinitionError(f"{address} has no parameter '{name}'{did_you_mean(name, names)}"),
                                   (*at, "with", name))  # fmt: skip
         return {"given": Filled(told)}
 
     def nested(self, entry: doc.WorkflowStep, at: At) -> Definition | None:
         if isinstance(entry.workflow, str):
             loaded = self._loaded.nested[entry.workflow]
-            return _Compiler(loaded, Definition, self._notebook_step, self._problems, self._agents).workflow()
+            return _Compiler(loaded, Definition, self._problems, self._agents).workflow()
         return _Compiler(
             self._loaded,
             Definition,
-            self._notebook_step,
             self._problems,
             self._agents,
             entry.workflow,
@@ -280,17 +280,18 @@ class _Compiler:
         """The spec of a step, with what the entry says over what its function says."""
         match entry:
             case doc.UsesStep():
-                address = parse_address(entry.uses)
-                if address.is_cell:
-                    spec = self.notebook(address.file, address.name, at)
-                else:
-                    function = self.code(entry.uses, (*at, "uses"))
-                    if function is None:
-                        return None
-                    spec = spec_of(function)
+                function = self.code(entry.uses, (*at, "uses"))
+                if function is None:
+                    return None
+                spec = spec_of(function)
+            case doc.NotebookStep() if "#" in entry.notebook:
+                function = self.code(entry.notebook, (*at, "notebook"))
+                if function is None:
+                    return None
+                spec = spec_of(function)
             case doc.NotebookStep():
-                file, _, name = entry.notebook.partition("#")
-                spec = self.notebook(file, name, at)
+                run_notebook = find(parse_address(NOTEBOOK_STEP), self._loaded.folder)
+                spec = _spec(entry.id, run_notebook(str(self._loaded.folder), entry.notebook))
             case doc.RunStep():
                 spec = _spec(entry.id, RunCommand(str(self._loaded.folder), entry.cwd or ""))
             case _:
@@ -299,11 +300,6 @@ class _Compiler:
                 if ask.is_async:
                     spec = dataclasses.replace(spec, is_async=True)
         return dataclasses.replace(spec, **self.options(entry, spec, at))
-
-    def notebook(self, file: str, name: str, at: At) -> StepSpec:
-        if self._notebook_step is None:
-            raise DefinitionError("steps in notebooks need `load_workflow`")
-        return _spec(name or Path(file).stem.replace(".", "_"), self._notebook_step(file, name, self._loaded.folder))
 
     def options(self, entry: doc.Work, spec: StepSpec, at: At) -> dict[str, Any]:
         """What the entry says of the step that its function does not say."""

@@ -210,9 +210,9 @@ class _Exporter:
             env = {"env": given["env"]} if given["env"] else {}
             cwd = {"cwd": function.cwd} if function.cwd else {}
             return {"run": given["run"], **env, **cwd, **self.options(spec, _plain(spec))}
-        reference = getattr(function, "__wf_address__", None)
-        if reference is not None:
-            return {"uses": reference, **self.options(spec, _plain(spec))}
+        notebook = getattr(function, "__wf_notebook__", None)
+        if notebook is not None:
+            return {"notebook": notebook, **self.options(spec, _plain(spec))}
         return {"uses": self.address(function), **self.options(spec, spec_of(function))}
 
     def options(self, spec: StepSpec, own: StepSpec) -> dict[str, Any]:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from wfkernel.engine.agents import register_agent, registered_agents
-from wfkernel.engine.compile import NotebookMaker, compile_workflow
+from wfkernel.engine.compile import compile_workflow
 from wfkernel.engine.workflow import Workflow
 from wfkernel.plan.builder import Definition
 from wfkernel.plan.load import WorkflowFileInvalid, read_workflow
 
-__all__ = ["load_workflow", "set_notebook_steps"]
-
-_notebook_steps: list[Callable[[], NotebookMaker]] = []
-
-
-def set_notebook_steps(get: Callable[[], NotebookMaker]) -> None:
-    """Say what makes steps of notebooks: the notebook room, which is above this one, says so when it is imported."""
-    _notebook_steps[:] = [get]
+__all__ = ["load_workflow"]
 
 
 def load_workflow(path: str | Path, *, agents: Mapping[str, Any] | None = None, **options: Any) -> Workflow:
@@ -42,8 +35,7 @@ def load_workflow(path: str | Path, *, agents: Mapping[str, Any] | None = None, 
     def make(id: str, **about: Any) -> Definition:
         return Workflow(id, **about, **options)
 
-    notebook_step = _notebook_steps[0]() if _notebook_steps else None
-    made = compile_workflow(loaded, make, notebook_step=notebook_step)
+    made = compile_workflow(loaded, make)
     assert isinstance(made, Workflow)
     made.source = str(Path(path).resolve())
     return made

@@ -70,12 +70,13 @@ class _Cell:
         return self.names.binds | self.names.stores | (self.names.mutates if self.step else frozenset())
 
 
-def export_module(cells: Sequence[SourceCell], name: str, origin: str) -> str:
+def export_module(cells: Sequence[SourceCell], name: str, origin: str, *, runnable: bool = True) -> str:
     """The module's source.
 
     Args:
         name: of the workflow, turned into an identifier.
         origin: where the cells are from, for the docstring.
+        runnable: whether it has the durable function that calls the steps, or the steps alone.
 
     Raises `DefinitionError` naming the cell that has no counterpart in a plain module.
     """
@@ -103,7 +104,7 @@ def export_module(cells: Sequence[SourceCell], name: str, origin: str) -> str:
             top.append(cell.text)
         bound |= cell.changes
     body.append(_result(parsed, flowing))
-    module = _assemble(main, origin, top, functions, body)
+    module = _assemble(main if runnable else "", origin, top, functions, body)
     try:
         compile(module, f"<{origin}>", "exec", dont_inherit=True)
     except SyntaxError as error:
@@ -113,6 +114,7 @@ def export_module(cells: Sequence[SourceCell], name: str, origin: str) -> str:
 
 
 def _assemble(name: str, origin: str, top: list[str], functions: list[str], body: list[str]) -> str:
+    body = body if name else []
     limited = any("await at_most(" in part for part in body)
     shows = any(re.search(r"\bdisplay\(", part) for part in [*top, *functions, *body])
     imports = ["import asyncio"] if limited else []
@@ -129,8 +131,7 @@ def _assemble(name: str, origin: str, top: list[str], functions: list[str], body
             *top,
             *([_AT_MOST.strip()] if limited else []),
             *(f"\n{function}" for function in functions),
-            "\n" + "\n".join(main),
-            f'\nif __name__ == "__main__":\n    print({name}.run())\n',
+            *(["\n" + "\n".join(main), f'\nif __name__ == "__main__":\n    print({name}.run())\n'] if name else []),
         ]
     )
 

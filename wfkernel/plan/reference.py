@@ -166,6 +166,8 @@ def _cell_steps(notebook: Path) -> list[str] | str:
 
 def find(address: Address, folder: Path) -> Any:
     """What an address leads to; imports its module. Raises `DefinitionError`."""
+    if address.is_cell:
+        return _cell_function(address, folder)
     if address.file:
         module: Any = load_file((folder / address.file).resolve())
     else:
@@ -186,6 +188,16 @@ def find(address: Address, folder: Path) -> Any:
         except AttributeError:
             raise DefinitionError(f"{address}: there is no '{part}'{did_you_mean(part, vars(module))}") from None
     return found
+
+
+def _cell_function(address: Address, folder: Path) -> Any:
+    from wfkernel.plan.cellmodule import load_cells
+
+    steps = {spec.id: value for value in vars(load_cells((folder / address.file).resolve())).values()
+             if (spec := getattr(value, "__wf_step__", None)) is not None}  # fmt: skip
+    if address.name not in steps:
+        raise DefinitionError(f"{address.file} has no step '{address.name}'{did_you_mean(address.name, steps)}")
+    return steps[address.name]
 
 
 @functools.lru_cache(maxsize=256)
@@ -231,5 +243,5 @@ def address_of(code: Any, folder: Path | None = None) -> str:
         path = Path(file)
         if folder is not None and path.is_relative_to(folder.resolve()):
             path = path.relative_to(folder.resolve())
-        return f"{path}:{name}"
+        return f"{path}#{code.__wf_step__.id}" if path.suffix == ".ipynb" else f"{path}:{name}"
     return f"{module}:{name}"

@@ -6,6 +6,7 @@ step, made of a name does not show. Values are opened as everywhere: a pickle th
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from wfkernel.engine.events import Event
 from wfkernel.engine.state import ENGINE_MODES, fold
 from wfkernel.engine.values import reveal
 from wfkernel.errors import DefinitionError, ValueNotTrusted, ValueUnreadable
+from wfkernel.store.decoder import Decoder
 
 if TYPE_CHECKING:
     from wfkernel.engine.state import RunState
@@ -73,11 +75,12 @@ def replay(store: Store, run_id: str, step: str | None = None) -> Replay:
 def _of_notebook(store: Store, state: RunState, keep: Any, missing: dict[str, str], made_by: dict[str, str]) -> None:
     finished = [step for step in state.steps.values() if step.done is not None and "[" not in step.path]
     for step in sorted(finished, key=lambda step: (step.done_seq, step.ended_at or 0.0)):
+        decoder = Decoder(store.blobs, {"__name__": "__main__"}, step.path)  # names of one object get one object
         for record in (step.done or {})["outputs"]:
             if record.get("why"):
                 missing[record["name"]], made_by[record["name"]] = record["why"], step.path
             else:
-                keep(record["name"], step.path, lambda record=record: store.decode(record))
+                keep(record["name"], step.path, functools.partial(decoder.decode, record))
 
 
 def _of_workflow(store: Store, state: RunState, begun: Event | None, keep: Any) -> None:
