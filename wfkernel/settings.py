@@ -11,9 +11,9 @@ The project is the nearest folder upwards that holds ``wfkernel.toml``, ``pyproj
 a file count from the file. A key or variable that is no setting, or a value that does not fit, is refused with its place.
 
 Both are looked at whenever a setting is asked for, so a cell can set a variable and an edited file counts at once. This
-module lies below all rooms and is imported where it is needed: pydantic takes longer to import than the rest of
-``import wfkernel``. (pydantic-settings would double that and knows neither where a value came from nor which variables
-are misspelt.)
+module lies below all rooms. pydantic checks what is set, and is imported only then: that takes longer than the rest of
+``import wfkernel``, and most processes are told the place of their store at most. (pydantic-settings would double it and
+knows neither where a value came from nor which variables are misspelt.)
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
-from dataclasses import dataclass
-from difflib import get_close_matches
-from functools import lru_cache
+from dataclasses import dataclass, field, fields
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from wfkernel.errors import DefinitionError, SettingsInvalid
+from wfkernel.plan.duration import seconds
 
-from wfkernel.errors import SettingsInvalid
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
-__all__ = ["FILE", "PREFIX", "Loaded", "Settings", "load", "project_folder", "settings"]
+__all__ = ["FILE", "PREFIX", "Loaded", "Settings", "load", "model", "project_folder", "settings"]
 
 PREFIX: Final = "WFKERNEL_"
 FILE: Final = "wfkernel.toml"
@@ -42,52 +42,92 @@ _HANDED_ON: Final = {"WFKERNEL_RUN", "WFKERNEL_PARENT", "WFKERNEL_NOTEBOOK", "WF
 """Variables by which one process of wfkernel tells another what to do: no settings."""
 
 
-class Settings(BaseModel):
+def _about(description: str, **bounds: Any) -> dict[str, Any]:
+    """What `wf config` says about a field of `Settings`, and what pydantic holds it to."""
+    return {"description": description, **bounds}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
     """The settings, checked. `wf config` prints them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    store: Path | None = Field(None, description="The store file; default: .wfkernel/store.duckdb in the project.")
-    key_file: Path | None = Field(
-        None, description="The key values are signed with; default: in the user's data folder."
+    store: Path | None = field(
+        default=None, metadata=_about("The store file; default: .wfkernel/store.duckdb in the project.")
     )
-    durability: Literal["fsync", "write", "exit"] = Field(
-        "fsync", description="What a finished step survives: fsync a power cut, write kill -9, exit nothing."
+    key_file: Path | None = field(
+        default=None, metadata=_about("The key values are signed with; default: in the user's data folder.")
     )
-    context: bool = Field(True, description="Whether runs leave texts behind that can be searched.")
-    embedder: str | None = Field(
-        None, description="What texts are embedded with; default: what the store was filled with."
+    durability: Literal["fsync", "write", "exit"] = field(
+        default="fsync",
+        metadata=_about("What a finished step survives: fsync a power cut, write kill -9, exit nothing."),
     )
-    worker: str = Field("threads", description="Where steps that are plain functions and name no worker execute.")
-    concurrency: int | None = Field(None, ge=1, description="How many steps of a run may execute at the same time.")
-    retention: str | None = Field(None, description="wf prune deletes ended runs older than this: 30d, 12h.")
-    keep_last: int | None = Field(None, ge=0, description="wf prune keeps this many of each workflow's newest runs.")
-    answers: dict[str, Any] = Field(
-        {}, description="Answers given beforehand: step -> answer, or a list of the answers it gets in turn."
+    context: bool = field(default=True, metadata=_about("Whether runs leave texts behind that can be searched."))
+    embedder: str | None = field(
+        default=None, metadata=_about("What texts are embedded with; default: what the store was filled with.")
+    )
+    worker: str = field(
+        default="threads", metadata=_about("Where steps that are plain functions and name no worker execute.")
+    )
+    concurrency: int | None = field(
+        default=None, metadata=_about("How many steps of a run may execute at the same time.", ge=1)
+    )
+    retention: str | None = field(
+        default=None, metadata=_about("wf prune deletes ended runs older than this: 30d, 12h.")
+    )
+    keep_last: int | None = field(
+        default=None, metadata=_about("wf prune keeps this many of each workflow's newest runs.", ge=0)
+    )
+    answers: dict[str, Any] = field(
+        default_factory=dict,
+        metadata=_about("Answers given beforehand: step -> answer, or a list of the answers it gets in turn."),
     )
 
-    @field_validator("answers", mode="before")
-    @classmethod
-    def _from_json(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value)
-        except ValueError as error:
-            raise ValueError(f"not JSON: {error}") from None
 
-    @field_validator("retention")
-    @classmethod
-    def _is_duration(cls, value: str | None) -> str | None:
-        from wfkernel.errors import DefinitionError
-        from wfkernel.plan.duration import seconds
-
-        try:
-            if value is not None:
-                seconds(value)
-        except DefinitionError as error:
-            raise ValueError(str(error)) from None
+def _from_json(value: Any) -> Any:
+    if not isinstance(value, str):
         return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from None
+
+
+def _is_duration(value: str | None) -> str | None:
+    try:
+        if value is not None:
+            seconds(value)
+    except DefinitionError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
+@cache
+def model() -> type[BaseModel]:
+    """`Settings` as a pydantic model: what checks them, and describes them as a JSON schema."""
+    from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, create_model
+
+    checks: dict[str, Any] = {"answers": BeforeValidator(_from_json), "retention": AfterValidator(_is_duration)}
+    kinds = get_type_hints(Settings)
+    described: dict[str, Any] = {}
+    for one in fields(Settings):
+        default = one.default_factory() if callable(one.default_factory) else one.default
+        kind = Annotated[kinds[one.name], checks[one.name]] if one.name in checks else kinds[one.name]
+        described[one.name] = (kind, Field(default, **one.metadata))
+    return create_model("Settings", __doc__=Settings.__doc__, __config__=ConfigDict(extra="forbid"), **described)
+
+
+def _checked(given: dict[str, Any], places: dict[str, str]) -> Settings:
+    """Settings of these values. Raises `SettingsInvalid`, a line for each that does not fit."""
+    if all(isinstance(value, Path) for value in given.values()):  # nothing to check: a path is right as it is
+        return Settings(**given)
+    from pydantic import ValidationError
+
+    try:
+        checked = model()(**given)
+    except ValidationError as error:
+        found = [(str(one["loc"][0]), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+        raise SettingsInvalid([f"{places[name]}: {name} = {given[name]!r}: {what}" for name, what in found]) from None
+    return Settings(**{name: getattr(checked, name) for name in given})
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +177,18 @@ def _load(file: Path | None, changed: int, variables: tuple[tuple[str, str], ...
     problems: list[str] = []
     given: dict[str, Any] = {}
     places: dict[str, str] = {}
-    origins = dict.fromkeys(Settings.model_fields, "default")
+    names = [one.name for one in fields(Settings)]
+    origins = dict.fromkeys(names, "default")
     if file is not None:
         text, table = _read(file)
         for name, value in table.items():
             places[name] = _place(file, text, name)
-            if name not in Settings.model_fields:
-                problems.append(f"{places[name]}: there is no setting '{name}'{_meant(name, Settings.model_fields)}")
+            if name not in origins:
+                problems.append(f"{places[name]}: there is no setting '{name}'{_meant(name, names)}")
                 continue
             given[name] = _from_folder(name, value, file.parent)
             origins[name] = places[name]
-    known = {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}": name for name in names}
     for variable, text in variables:
         name = known.get(variable, "")
         if not name and variable not in _HANDED_ON:
@@ -156,11 +197,9 @@ def _load(file: Path | None, changed: int, variables: tuple[tuple[str, str], ...
             given[name] = _from_folder(name, text, Path(cwd))
             places[name] = origins[name] = variable
     try:
-        values = Settings(**given)
-    except ValidationError as error:
-        for one in error.errors():
-            name = str(one["loc"][0])
-            problems.append(f"{places[name]}: {name} = {given[name]!r}: {one['msg'].removeprefix('Value error, ')}")
+        values = _checked(given, places)
+    except SettingsInvalid as invalid:
+        problems += invalid.problems
     if problems:
         raise SettingsInvalid(problems)
     return Loaded(values, origins, file if any(o != "default" and o not in known for o in origins.values()) else None)
@@ -168,9 +207,11 @@ def _load(file: Path | None, changed: int, variables: tuple[tuple[str, str], ...
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
     """The text of a file and the settings in it."""
+    import tomllib
+
     try:
         text = file.read_text("utf-8")
-        document = tomllib.loads(text)
+        document = tomllib.loads(text) if file.name == FILE or "wfkernel" in text else {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsInvalid([f"{file}: cannot be read: {error}"]) from None
     except tomllib.TOMLDecodeError as error:
@@ -210,5 +251,7 @@ def _from_folder(name: str, value: Any, folder: Path) -> Any:
 
 
 def _meant(name: str, known: Any) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(name, list(known), 1)
     return f"; did you mean {close[0]}?" if close else f". There are {', '.join(known)}."

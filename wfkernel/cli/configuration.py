@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -21,13 +22,13 @@ def config(
     as_json: JsonOption = False,
 ) -> None:
     """Show the settings in force here and where each comes from: the environment, a file, or the default."""
-    from wfkernel.settings import PREFIX, Settings, load
+    from wfkernel.settings import PREFIX, load, model
 
     if schema:
-        print_json(Settings.model_json_schema())
+        print_json(model().model_json_schema())
         return
     loaded = load()
-    values = loaded.values.model_dump(mode="json")
+    values = model()(**asdict(loaded.values)).model_dump(mode="json")
     if name is not None:
         if name not in values:
             raise DefinitionError(f"there is no setting '{name}'. There are {', '.join(values)}.")
@@ -37,7 +38,7 @@ def config(
     if as_json:
         print_json({name: {"value": value, "from": loaded.origins[name]} for name, value in values.items()})
         return
-    about = {name: field.description or "" for name, field in Settings.model_fields.items()}
+    about = {name: field.description or "" for name, field in model().model_fields.items()}
     rows = [(n, "" if v is None else v, loaded.origins[n], about[n]) for n, v in values.items()]
     print_table(["setting", "value", "from", ""], rows)
     typer.echo(f"file     {loaded.file or 'none'}")

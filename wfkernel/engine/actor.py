@@ -6,7 +6,7 @@ A store adds this to every such event it is given (`signed`), so no front end ca
 from __future__ import annotations
 
 import getpass
-import platform
+import socket
 from functools import cache
 from typing import Any, Final
 
@@ -57,4 +57,4 @@ def _who() -> str:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container's user without a name
         user = "unknown"
-    return f"{user}@{platform.node() or 'localhost'}"
+    return f"{user}@{socket.gethostname() or 'localhost'}"

@@ -8,6 +8,7 @@ from typing import Any
 from wfkernel.engine.failures import InputInvalid
 from wfkernel.engine.options import Options, Program
 from wfkernel.engine.state import RunState
+from wfkernel.engine.values import jsonable
 from wfkernel.plan.shape import Misfit, Shape, is_model
 
 __all__ = ["checked_answer", "checked_input", "checked_start", "checked_state"]
@@ -35,20 +36,18 @@ def checked_state(program: Program, options: Options, state: Any) -> dict[str, A
 
 def checked_answer(program: Program, known: RunState, path: str, data: Any) -> Any:
     """The answer for the suspended step at `path`, JSON-safe. Raises `InputInvalid`."""
-    from pydantic_core import to_jsonable_python
-
-    from wfkernel.plan.schema import check_schema
-
     spec = program.spec_at(path)
     suspension = known.step(path).suspension
     if data is not None:
         if spec is not None and spec.resume is not None:
             checked_input(Shape(spec.resume), data, "resume data")
         elif suspension is not None and suspension.schema:
-            problems = check_schema(suspension.schema, to_jsonable_python(data))
+            from wfkernel.plan.schema import check_schema
+
+            problems = check_schema(suspension.schema, jsonable(data))
             if problems:
                 raise InputInvalid("resume data", problems)
-    return to_jsonable_python(data)
+    return jsonable(data)
 
 
 def checked_input(shape: Shape | None, value: Any, what: str) -> Any:

@@ -44,7 +44,7 @@ from wfkernel.engine.stream import BUFFER, Overflow
 from wfkernel.engine.streaming import Stream
 from wfkernel.engine.travel import Change, Given, encoded, state_after, travel_events
 from wfkernel.engine.values import reveal
-from wfkernel.errors import ResumeAlreadyClaimed, RunNotSuspended, StateMigrationError, WorkflowError
+from wfkernel.errors import ResumeAlreadyClaimed, RunNotFound, RunNotSuspended, StateMigrationError, WorkflowError
 
 __all__ = ["Run", "executing", "get_run"]
 
@@ -90,8 +90,7 @@ class Run:
         self.session, self.resource = session, resource
         self._store: RunStore = options.store or _memory
         self._named = run_id is not None
-        stored = self._named and self._store.exists(self.run_id)
-        state = self._store.load(self.run_id) if stored else RunState(self.run_id)
+        state = (self._stored() if self._named else None) or RunState(self.run_id)
         stored_so = {"durability": state.durability, "checkpoints": state.checkpoints}
         self._kept_as = {name: said for name, said in stored_so.items() if said} | dict(told)
         self.options = options = replace(options, **self._kept_as) if self._kept_as else options  # type: ignore[arg-type]
@@ -495,8 +494,14 @@ class Run:
 
     def _refresh(self) -> None:
         """Read the run again: another process may have changed it."""
-        if self._core is None and not self._store.is_current(self.state) and self._store.exists(self.run_id):
-            self._recorder.state = self._store.load(self.run_id)
+        if self._core is None and not self._store.is_current(self.state) and (stored := self._stored()) is not None:
+            self._recorder.state = stored
+
+    def _stored(self) -> RunState | None:
+        try:
+            return self._store.load(self.run_id)
+        except RunNotFound:
+            return None
 
     def _claim(self, decide: Callable[[RunState], list[Change]], *, new: bool = False, migrates: bool = False) -> None:
         added: list[Change] = []

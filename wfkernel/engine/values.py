@@ -16,6 +16,7 @@ from wfkernel.errors import ValueNotTrusted, ValueUnreadable
 __all__ = [
     "RECORD",
     "Codec",
+    "jsonable",
     "reveal",
     "reveal_fields",
     "revealed_payload",
@@ -130,6 +131,20 @@ def reveal(value: Any, codec: Codec | None) -> Any:
 def reveal_fields(values: dict[str, Any] | None, codec: Codec | None) -> dict[str, Any]:
     """Every value of a dict revealed."""
     return {key: reveal(value, codec) for key, value in (values or {}).items()}
+
+
+def jsonable(value: Any) -> Any:
+    """What JSON makes of the value, as pydantic does it; that is imported only for what is not JSON's own."""
+    kind = type(value)
+    if value is None or kind is str or kind is int or kind is bool or kind is float:
+        return value
+    if kind is list:
+        return [jsonable(item) for item in value]
+    if kind is dict and all(type(key) is str for key in value):
+        return {key: jsonable(item) for key, item in value.items()}
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value)
 
 
 def _json_safe(value: Any) -> Any:

@@ -7,7 +7,7 @@ told as (path, message) pairs, one per problem.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.errors import DefinitionError
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 __all__ = ["Misfit", "Shape", "is_model"]
+
+_PLAIN: Final = (str, int, float, bool, bytes)
 
 
 class Misfit(Exception):
@@ -36,17 +38,19 @@ def is_model(kind: Any) -> bool:
 class Shape:
     """Checks values against `kind`, a type annotation. Building the validator waits until the first check."""
 
-    __slots__ = ("_adapter", "accepts_anything", "kind")
+    __slots__ = ("_adapter", "_as_it_is", "accepts_anything", "kind")
 
     def __init__(self, kind: Any) -> None:
         self.kind = kind
         # A model without fields means "an object of any kind": what comes in is passed on as it is.
         self.accepts_anything = kind is Any or kind is object or (is_model(kind) and not kind.model_fields)
+        self._as_it_is = kind if kind in _PLAIN else None
+        """Values of exactly this type fit, and stay as they are."""
         self._adapter: TypeAdapter[Any] | None = None
 
     def check(self, value: Any) -> Any:
         """`value` validated and converted. Raises `Misfit`."""
-        if self.accepts_anything:
+        if self.accepts_anything or type(value) is self._as_it_is:
             return value
         from pydantic import ValidationError
 

@@ -70,7 +70,7 @@ class Claims:
         return self._last.get(run_id) == seq
 
     def note(self, owner: str, run_id: str = EVERY_RUN) -> None:
-        """Tell the others that `owner` changed the run (or any). Within `exclusive`, once the change is made."""
+        """Tell the others that `owner` changed the run (or any). Within `exclusive`."""
         self._read_notes()
         begin = not self._seen or self._seen[1] > LONGEST
         with self._file.open("w" if begin else "a") as notes:

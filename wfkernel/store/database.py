@@ -14,7 +14,6 @@ import contextlib
 import os
 import random
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -224,6 +223,7 @@ class Database:
 
     def _quarantine(self, file: Path) -> None:
         """Keep a damaged journal for people to look at; what came before the damage is in the tables."""
+        import shutil
         import warnings
 
         kept = self._journals.parent / "quarantine"

@@ -16,11 +16,8 @@ import json
 import os
 import re
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -54,6 +51,8 @@ def load_embedder(name: str) -> Embedder:
     family, _, model = name.partition(":")
     factory = _BUILT_IN.get(family)
     if factory is None:
+        from importlib.metadata import entry_points
+
         found = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
         if family not in found:
             known = ", ".join([*_BUILT_IN, *found])
@@ -172,6 +171,9 @@ class _OpenAI:
         return np.asarray(rows, np.float32)
 
     def _ask(self, texts: list[str]) -> list[list[float]]:
+        import urllib.error
+        import urllib.request
+
         base = os.environ.get("OPENAI_BASE_URL", "https://api.openai.com/v1").rstrip("/")
         url = f"{base}/embeddings"
         if not url.startswith(("http://", "https://")):

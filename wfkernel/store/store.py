@@ -36,8 +36,7 @@ from wfkernel.store.follow import Follower
 from wfkernel.store.journal import Journal
 from wfkernel.store.locate import find_store_path
 from wfkernel.store.owner import Owner, is_alive
-from wfkernel.store.projection import insert_events
-from wfkernel.store.read import read_events, transaction
+from wfkernel.store.read import read_events
 from wfkernel.store.sql import execute
 from wfkernel.store.wire import Receiver, send
 
@@ -140,22 +139,17 @@ class Store:
         owner = self.owner
         with self.claims.exclusive():
             if known is not None and self.is_current(known):
-                state, added = known, _decided(known, decide, owner)
-                if added:
-                    self.append(added)
+                state = known
+            elif new:
+                state = self._stored(run_id) or RunState(run_id)
             else:
-                with self.database.open() as connection:
-                    stored = load_state(connection, run_id)
-                    if stored is None and not new:
-                        raise RunNotFound(f"there is no run '{run_id}' in {self.path}. `wf ls` lists the runs.")
-                    state = stored or RunState(run_id)
-                    added = _decided(state, decide, owner)
-                    if added:
-                        with transaction(connection):
-                            insert_events(connection, added)
+                state = self.load(run_id)
+            added = _decided(state, decide, owner)
+            self.claims.note(owner, run_id)  # first: should this process die here, others only ask once more
+            if added:
+                self.append(added)
             for event in added:
                 state.apply(event)
-            self.claims.note(owner, run_id)
             self.claims.wrote(run_id, state.seq)
         return state
 
@@ -221,11 +215,14 @@ class Store:
 
     def load(self, run_id: str) -> RunState:
         """The state of a run. Raises `RunNotFound`."""
-        with self.database.open() as connection:
-            state = load_state(connection, run_id)
+        state = self._stored(run_id)
         if state is None:
             raise RunNotFound(f"there is no run '{run_id}' in {self.path}. `wf ls` lists the runs.")
         return state
+
+    def _stored(self, run_id: str) -> RunState | None:
+        with self.database.open() as connection:
+            return load_state(connection, run_id)
 
     def exists(self, run_id: str) -> bool:
         """Whether there is a run of exactly this id."""

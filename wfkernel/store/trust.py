@@ -21,8 +21,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
-
 from wfkernel.errors import StoreError
 from wfkernel.store.blobs import digest_of
 from wfkernel.store.disk import write_all
@@ -38,7 +36,11 @@ def key_path() -> Path:
     """Where this user's key lies, whether it exists yet or not."""
     from wfkernel.settings import settings
 
-    return settings().key_file or platformdirs.user_data_path("wfkernel") / "key"
+    if (told := settings().key_file) is not None:
+        return told
+    import platformdirs
+
+    return platformdirs.user_data_path("wfkernel") / "key"
 
 
 def sign(digest: str) -> str:
