@@ -23,7 +23,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 REPOSITORY = Path(__file__).parents[2]
-TIMEOUT = 60_000
+TIMEOUT = 120_000
 """Milliseconds to wait for a page or a kernel: generous, since only a failing test waits that long."""
 
 CHROMIUM = "/usr/bin/chromium"

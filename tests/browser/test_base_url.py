@@ -35,7 +35,7 @@ def test_every_request_keeps_to_the_prefix(lab_server: LabServer, chromium: Brow
     )
     notebook = Lab(lab_server, page).open(["%load_ext wfkernel", "%%step a\nx = 1", "%workflow"])
     notebook.run_all()
-    notebook.wait_output(2, "a")
+    notebook.wait_output(2, "success")
     assert not failed
     outside = [
         url for url in asked

@@ -116,7 +116,7 @@ def test_a_wrong_answer_is_refused_with_the_field_and_status_2(tmp_path, noteboo
     run_id = json.loads(wf(tmp_path, "run", "nb.ipynb", "--json", code=75).stdout)["run_id"]
     refused = wf(tmp_path, "resume", run_id, "--data", '{"note": 5}', code=2)
     assert "approve: Field required" in refused.stderr
-    assert "note: 5 is not of type 'string'" in refused.stderr
+    assert 'note: 5 is not of type "string"' in refused.stderr
     assert "Traceback" not in refused.stderr
     assert json.loads(wf(tmp_path, "show", run_id, "--json").stdout)["status"] == "suspended"
     wf(tmp_path, "resume", run_id, "--data", '{"approve": true}')

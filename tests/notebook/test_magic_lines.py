@@ -54,7 +54,7 @@ def inspect(kernel: Kernel, name: str) -> str:
         ("%%step clean --in fli|", ["flights"]),
         ("%%step clean --when len(fli|", ["flights"]),
         ("%%step loa|", ["load-data"]),
-        ("%workflow re|", ["resume"]),
+        ("%workflow re|", ["replay", "resume"]),
         ("%workflow resume --step |", ["ask"]),
         ("%workflow run ni|", ["nightly"]),
         ("%workflow show la|", ["latest"]),

@@ -298,10 +298,16 @@ class TestMistakes:
         return result.text
 
     def test_an_unknown_option(self, kernel):
-        self.refused(kernel(), "%%step clean --retires 2\nx = 1", "DefinitionError", "--retires", "usage: %%step")
+        self.refused(
+            kernel(),
+            "%%step clean --retires 2\nx = 1",
+            "DefinitionError",
+            "no option '--retires'",
+            "did you mean '--retries'?",
+        )
 
     def test_no_name(self, kernel):
-        self.refused(kernel(), "%%step\nx = 1", "required", "name")
+        self.refused(kernel(), "%%step\nx = 1", "NAME is missing", "usage: %%step")
 
     def test_a_name_nothing_defines(self, kernel):
         self.refused(kernel(), "%%step use\ny = nowhere + 1", "'nowhere'", "no step or cell defines")

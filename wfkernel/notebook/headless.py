@@ -226,8 +226,8 @@ def typed_parameters(notebook: str, texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def run_notebook(
-    notebook: str, output: str | None, parameters: dict[str, Any], *, progress: bool, store: Store | None = None,
-    durability: Durability | None = None, checkpoints: str | None = None, run_id: str | None = None,
+    notebook: str | Path, output: str | Path | None, parameters: dict[str, Any], *, progress: bool,
+    store: Store | None = None, durability: Durability | None = None, checkpoints: str | None = None, run_id: str | None = None,
 ) -> RunState:  # fmt: skip
     """Run a notebook headless as a new run. Returns the run's state, also when it suspended or failed.
 
@@ -240,13 +240,15 @@ def run_notebook(
     """
     from wfkernel.settings import settings
 
+    notebook = os.fspath(notebook)
     check_parameters(notebook, notebook_inputs(places.read_notebook(notebook)), parameters)
     told = {} if durability is None else {"durability": str(durability)}
     if checkpoints is not None:
         told["checkpoints"] = str(checkpoint_policy(checkpoints))
     check_together(durability or settings().durability, checkpoint_policy(checkpoints))
     run_id = run_id or new_run_id()
-    target = _filled(output, parameters) or places.beside(notebook, f"{places.stem(notebook)}-{run_id}.ipynb")
+    filled = _filled(None if output is None else os.fspath(output), parameters)
+    target = filled or places.beside(notebook, f"{places.stem(notebook)}-{run_id}.ipynb")
     return _execute(
         store or store_of(notebook), notebook, target, parameters, progress=progress, run_id=run_id, told=told
     )
