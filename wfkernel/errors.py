@@ -19,6 +19,7 @@ __all__ = [
     "RunNotSuspended",
     "RunStopped",
     "RunSuspended",
+    "SecretUnreadable",
     "SettingsInvalid",
     "StateMigrationError",
     "StepWaiting",
@@ -115,6 +116,10 @@ class ValueUnreadable(StoreError):
 
 class ValueNotTrusted(StoreError):
     """A pickled value does not carry this user's signature and is therefore not opened."""
+
+
+class SecretUnreadable(StoreError):
+    """A secret was sealed with another key than this user's."""
 
 
 class RunSuspended(BaseException):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 import pytest
 
 STEPS = [
@@ -95,7 +97,9 @@ def test_the_graph_is_drawn_from_what_steps_read(kernel):
     for source in ("%%step a\nx = 1", "%%step b\ny = x", "%%step c\nz = x", "%%step d\nw = y + z"):
         k.run(source)
     shown = k.run("%workflow graph").outputs[0]["content"]["data"]
-    assert shown["text/vnd.mermaid"] == shown["text/plain"]
+    picture = ElementTree.fromstring(shown["image/svg+xml"])
+    assert [box.text for box in picture.findall(".//{*}title")] == ["a", "b", "c", "d"]
+    assert len(picture.findall("{*}path")) == 4
     arrows = [line.strip() for line in shown["text/plain"].splitlines() if "-->" in line]
     assert arrows == ["n1 --> n2", "n1 --> n3", "n2 --> n4", "n3 --> n4"]
     assert k.run("%workflow graph --mermaid").text.strip() == shown["text/plain"]

@@ -70,7 +70,8 @@ def test_running_an_edited_cell_or_changing_what_a_plain_cell_bound_makes_stale(
     assert "stale: step 'clean': step 'load' bound 'data' anew" in told
     assert "'load':" not in told
     finished.run("%workflow run --stale")
-    assert ran(tmp_path) == ["load", "clean", "other", "report"]
+    assert ran(tmp_path)[0] == "load"
+    assert sorted(ran(tmp_path)[1:]) == ["clean", "other", "report"]
     finished.run("limit = 1")
     assert "stale: step 'report': 'limit' changed" in finished.run("%workflow").text
     finished.run("%workflow run --stale")

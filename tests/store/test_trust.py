@@ -16,11 +16,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from wfkernel.engine.userkey import key_path
 from wfkernel.errors import StoreError, ValueNotTrusted, ValueUnreadable
 from wfkernel.store.blobs import BlobDir, digest_of
 from wfkernel.store.codecs import decode_names, decode_value, encode_names, encode_value
 from wfkernel.store.encoder import INLINE_BYTES
-from wfkernel.store.trust import content_digest, is_trusted, key_path, sign
+from wfkernel.store.trust import content_digest, is_trusted, sign
 
 
 @pytest.fixture

@@ -138,7 +138,8 @@ def _settings(store: Path | None) -> Iterator[Finding]:
 
 
 def _key(store: Path | None) -> Iterator[Finding]:
-    from wfkernel.store.trust import key_path, sign
+    from wfkernel.engine.userkey import key_path
+    from wfkernel.store.trust import sign
 
     if key_path().exists():
         sign("0")  # raises for a key that cannot be used, and says what to do

@@ -1,15 +1,79 @@
-"""Answers to suspended steps: checking one, and those given beforehand by the settings, for runs nobody watches."""
+"""Answers to suspended steps: checking one, keeping it, and those given beforehand by the settings, for runs nobody watches.
+
+An answer with secret fields is stored twice in its event: ``data`` with the secrets masked, which is what every view, log
+and export shows, and ``sealed``, the whole answer, which only this user's key opens and only for the step that asked.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from wfkernel.errors import AnswerInvalid
+from wfkernel.engine.sealed import is_secret, open_text, seal_text
+from wfkernel.engine.values import jsonable
+from wfkernel.errors import AnswerInvalid, SecretUnreadable
+from wfkernel.plan.secrets import masked
+from wfkernel.plan.shape import is_model
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["prepared_answers", "validate_answer"]
+__all__ = [
+    "answer_event",
+    "kept_answer",
+    "opened_answer",
+    "plain_answer",
+    "prepared_answers",
+    "shown_answer",
+    "validate_answer",
+]
+
+_SEALED: Final = "$wfkernel.sealed"
+
+
+def answer_event(index: int, data: Any, by: str, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The payload of ``step.resumed``: the answer `data`, JSON-safe, to a question with this JSON schema."""
+    shown = masked(data, schema or {})
+    event = {"index": index, "data": shown, "by": by}
+    return event if shown == data else {**event, "sealed": seal_text(json.dumps(data))}
+
+
+def kept_answer(event: Mapping[str, Any]) -> Any:
+    """What the state of a run keeps of a ``step.resumed`` payload."""
+    return {_SEALED: event["sealed"], "shown": event["data"]} if "sealed" in event else event["data"]
+
+
+def shown_answer(kept: Any) -> Any:
+    """A kept answer for people to see."""
+    return kept["shown"] if isinstance(kept, dict) and _SEALED in kept else kept
+
+
+def opened_answer(path: str, kept: Any) -> Any:
+    """A kept answer for the step at `path`, which asked for it. Raises `AnswerInvalid` where its secrets cannot be read."""
+    if not (isinstance(kept, dict) and _SEALED in kept):
+        return kept
+    try:
+        return json.loads(open_text(kept[_SEALED], "the answer"))
+    except SecretUnreadable as error:
+        raise AnswerInvalid(path, [("", str(error))]) from None
+
+
+def plain_answer(data: Any) -> Any:
+    """An answer as JSON-safe data, with the secrets of pydantic models in clear: to be sealed next."""
+
+    def revealed(value: Any) -> Any:
+        if is_secret(value):
+            return revealed(value.get_secret_value())
+        if is_model(type(value)):
+            value = value.model_dump(by_alias=True)
+        if isinstance(value, dict):
+            return {key: revealed(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [revealed(item) for item in value]
+        return value
+
+    return jsonable(revealed(data))
 
 
 def validate_answer(path: str, model: type[BaseModel] | None, data: Any) -> Any:

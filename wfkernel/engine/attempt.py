@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.answers import prepared_answers
+from wfkernel.engine.answers import answer_event, opened_answer, prepared_answers, shown_answer
 from wfkernel.engine.clock import SYSTEM_CLOCK, time_limit
 from wfkernel.engine.context import enter, leave
 from wfkernel.engine.failures import (
@@ -123,7 +123,8 @@ async def _attempts(
             given, outcome = value, UNKNOWN
             if hooks is not None:
                 if attempt == 1 and core.state.step(path).answers:
-                    await core.fire("step.resume", path, core.state.step(path).answers, attempt, iteration, scope)
+                    shown = [*map(shown_answer, core.state.step(path).answers)]
+                    await core.fire("step.resume", path, shown, attempt, iteration, scope)
                 verdict, given = await core.fire("step.start", path, value, attempt, iteration, scope)
                 if isinstance(verdict, Replace | Skip):
                     outcome = verdict.value if isinstance(verdict, Replace) else given
@@ -163,7 +164,9 @@ async def _attempts(
                         "step.suspend", path, core.state.step(path).suspend_payload, attempt, iteration, scope
                     )
                     if isinstance(verdict, Replace):
-                        answer = {"index": len(core.state.step(path).answers), "data": verdict.value, "by": "hook"}
+                        known = core.state.step(path)
+                        schema = known.suspension.schema if known.suspension is not None else {}
+                        answer = answer_event(len(known.answers), verdict.value, "hook", schema)
                         emit(ev.STEP_RESUMED, answer, path, attempt)
                         continue
                 if step.changes:
@@ -283,7 +286,7 @@ async def _on_worker(
             return outcome
         finally:
             leave(token)
-    answers = list(core.state.step(step.path).answers)
+    answers = [opened_answer(step.path, kept) for kept in core.state.step(step.path).answers]
     if worker != "threads":  # where the step itself cannot ask for them
         answers += prepared_answers(step.path)[len(answers) :]
     call = Call(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from wfkernel.engine.answers import plain_answer
 from wfkernel.engine.failures import InputInvalid
 from wfkernel.engine.options import Options, Program
 from wfkernel.engine.state import RunState
-from wfkernel.engine.values import jsonable
 from wfkernel.plan.shape import Misfit, Shape, is_model
 
 __all__ = ["checked_answer", "checked_input", "checked_start", "checked_state"]
@@ -44,10 +44,10 @@ def checked_answer(program: Program, known: RunState, path: str, data: Any) -> A
         elif suspension is not None and suspension.schema:
             from wfkernel.plan.schema import check_schema
 
-            problems = check_schema(suspension.schema, jsonable(data))
+            problems = check_schema(suspension.schema, plain_answer(data))
             if problems:
                 raise InputInvalid("resume data", problems)
-    return jsonable(data)
+    return plain_answer(data)
 
 
 def checked_input(shape: Shape | None, value: Any, what: str) -> Any:

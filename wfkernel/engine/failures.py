@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from wfkernel.errors import WorkflowError
+from wfkernel.plan.shape import problem_list
 
 __all__ = [
     "Bailed",
@@ -51,7 +52,7 @@ class _Invalid(WorkflowError):
         super().__init__(problems)
 
     def __str__(self) -> str:
-        return f"{self.what}: \n" + "\n".join(f"- {path}: {message}" for path, message in self.problems)
+        return f"{self.what}: \n" + problem_list(self.problems)
 
 
 class InputInvalid(_Invalid):

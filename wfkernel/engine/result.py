@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from dataclasses import dataclass, field
 from typing import Any
 
+from wfkernel.engine.answers import shown_answer
 from wfkernel.engine.failures import WorkflowFailed
 from wfkernel.engine.state import RunState, StepState, parent_path
 from wfkernel.engine.values import Codec, reveal_fields, shown_value
 
-__all__ = ["RunInfo", "RunResult", "StepResult", "make_result", "run_state_values", "suspended_paths"]
+__all__ = [
+    "RunInfo",
+    "RunResult",
+    "StepResult",
+    "make_result",
+    "run_state_values",
+    "short_repr",
+    "suspended_paths",
+]
 
 _INDEX = re.compile(r"\[\d+\]")
 _AGAIN = re.compile(r"#\d+")
 
 
-@dataclass(slots=True)
+_reprs = reprlib.Repr()
+_reprs.maxstring = _reprs.maxother = 120
+_reprs.maxlevel = 3
+
+
+@dataclass(slots=True, repr=False)
 class StepResult:
     """One step of a run. Times are seconds since the epoch."""
 
@@ -34,8 +49,11 @@ class StepResult:
     resume_payload: Any = None
     iteration: int = 0
 
+    def __repr__(self) -> str:
+        return f"<StepResult {self.path}: {self.status}{_came_to(self.output, self.error)}>"
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, repr=False)
 class RunResult:
     """How a run ended, or where it stands.
 
@@ -59,6 +77,12 @@ class RunResult:
     tripwire: dict[str, Any] | None = None
     state: dict[str, Any] = field(default_factory=dict)
     wake_at: float | None = None
+
+    def __repr__(self) -> str:
+        """What it came to, short; the fields hold the rest."""
+        waits = f" at {', '.join('.'.join(ids) for ids in self.suspended)}" if self.suspended else ""
+        stopped = f": {self.tripwire['reason']}" if self.tripwire else _came_to(self.result, self.error)
+        return f"<RunResult {self.status}{waits}{stopped} (run {self.run_id}, {len(self.steps)} steps)>"
 
     def unwrap(self) -> Any:
         """The result of a successful run. Raises `WorkflowFailed` for any other."""
@@ -85,6 +109,19 @@ class RunInfo:
     tripwire: dict[str, Any] | None = None
     execution_path: list[str] = field(default_factory=list)
     """Ids of the top-level steps, in the order they first ran."""
+
+
+def short_repr(value: Any) -> str:
+    """The repr in one short line, whatever the value's size."""
+    return " ".join(_reprs.repr(value).split())
+
+
+def _came_to(output: Any, error: dict[str, Any] | None) -> str:
+    """The output or the error in a few words."""
+    if error:
+        message = str(error.get("message", ""))
+        return f": {error.get('type')}: {message if len(message) <= 200 else message[:199] + '…'}"
+    return "" if output is None else f": {short_repr(output)}"
 
 
 def make_result(
@@ -134,7 +171,7 @@ def step_result(path: str, step: StepState, codec: Codec | None) -> StepResult:
         step.suspended_at if suspended else None,
         step.resumed_at,
         step.suspension.payload if step.suspension is not None else None,
-        step.answers[-1] if step.answers else None,
+        shown_answer(step.answers[-1]) if step.answers else None,
         step.iteration,
     )
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.actor import actor
+from wfkernel.engine.answers import answer_event
 from wfkernel.engine.blocking import SyncRun
 from wfkernel.engine.checkpointing import CheckpointPolicy, CheckpointStore, Follower, checkpoint_policy
 from wfkernel.engine.checks import checked_answer, checked_start, checked_state
@@ -254,10 +255,7 @@ class Run:
                 raise ResumeAlreadyClaimed(
                     f"run '{self.run_id}' was resumed by somebody else first: it is {state.status}, not suspended."
                 )
-            answered = [
-                (ev.STEP_RESUMED, t, {"index": len(state.step(t).answers), "data": data, "by": "resume"})
-                for t in targets
-            ]
+            answered = [(ev.STEP_RESUMED, t, _answer(state, t, data)) for t in targets]
             return [*answered, (ev.RUN_RESUME, "", {"status": "running", "by": "resume"})]
 
         self._claim(decide, migrates=True)
@@ -576,3 +574,8 @@ class Run:
     def _result(self, exception: BaseException | None) -> RunResult:
         codec = self.options.codec
         return make_result(self.state, codec, run_state_values(self.state, codec), exception)
+
+
+def _answer(state: RunState, path: str, data: Any) -> dict[str, Any]:
+    step = state.step(path)
+    return answer_event(len(step.answers), data, "resume", step.suspension.schema if step.suspension else {})

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.answers import prepared_answers, validate_answer
+from wfkernel.engine.answers import answer_event, opened_answer, prepared_answers, validate_answer
 from wfkernel.engine.context import Label, labels_of
 from wfkernel.engine.durability import Durability, EventLog, RunLog
 from wfkernel.engine.events import Event
@@ -142,7 +142,9 @@ class ScriptRun:
 
     def answer(self, path: str, data: Any, by: str) -> None:
         """Give a suspended step its answer, already validated."""
-        self.emit(ev.STEP_RESUMED, {"index": len(self.state.step(path).answers), "data": data, "by": by}, path)
+        step = self.state.step(path)
+        schema = step.suspension.schema if step.suspension is not None else {}
+        self.emit(ev.STEP_RESUMED, answer_event(len(step.answers), data, by, schema), path)
         self.emit(ev.RUN_RESUME, {"status": "running", "by": by}, durable=True)
 
     def refuse(self, path: str, problems: list[tuple[str, str]]) -> None:
@@ -227,12 +229,12 @@ class StepRun:
         answers = self.state.answers
         if index >= len(answers):
             for data in prepared_answers(self.path)[index : index + 1]:
-                self.run.emit(
-                    ev.STEP_RESUMED, {"index": index, "data": data, "by": "settings"}, self.path, self.attempt
-                )
+                schema = model.model_json_schema() if model is not None else {}
+                given = answer_event(index, data, "settings", schema)
+                self.run.emit(ev.STEP_RESUMED, given, self.path, self.attempt)
         if index < len(answers := self.state.answers):
             try:
-                return validate_answer(self.path, model, answers[index])
+                return validate_answer(self.path, model, opened_answer(self.path, answers[index]))
             except AnswerInvalid as refused:
                 self._suspend(index, model, message, payload, label)
                 self.run.refuse(self.path, refused.problems)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.answers import kept_answer
 from wfkernel.engine.events import Event
 from wfkernel.engine.life import lead_on
 from wfkernel.engine.machine import IDLE, Facts, IllegalTransition, Phase, Position, RunStatus, status_of
@@ -442,7 +443,7 @@ def _step_suspended(state: RunState, event: Event, payload: dict[str, Any]) -> N
 def _step_resumed(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     step = state.step(event.path)
     del step.answers[payload["index"] :]
-    step.answers.append(payload["data"])
+    step.answers.append(kept_answer(payload))
     step.status = "pending"
     step.resumed_at = event.ts
     step.suspension = None

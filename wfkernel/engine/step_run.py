@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.answers import prepared_answers, validate_answer
+from wfkernel.engine.answers import answer_event, opened_answer, prepared_answers, validate_answer
 from wfkernel.engine.context import Label, current_step, labels_of
 from wfkernel.engine.failures import Bailed, StateInvalid, SuspendDataInvalid
 from wfkernel.engine.remember import remembered
@@ -234,7 +234,7 @@ class StepRun(ConditionContext):
         answers = self._known.answers
         if not answers:
             return None
-        return validate_answer(self.path, self.spec.resume, answers[-1])
+        return validate_answer(self.path, self.spec.resume, opened_answer(self.path, answers[-1]))
 
     @property
     def suspend_data(self) -> Any:
@@ -258,13 +258,13 @@ class StepRun(ConditionContext):
             )
         index, self._asked = self._asked, self._asked + 1
         for data in prepared_answers(self.path)[index : index + 1] if index >= len(self._known.answers) else ():
-            body = {"index": index, "data": data, "by": "settings"}
+            body = answer_event(index, data, "settings", model.model_json_schema() if model is not None else {})
             self.core.recorder.emit(ev.STEP_RESUMED, body, self.path, self.attempt)
         answers = self._known.answers
         refused = None
         if index < len(answers):
             try:
-                return validate_answer(self.path, model, answers[index])
+                return validate_answer(self.path, model, opened_answer(self.path, answers[index]))
             except AnswerInvalid as error:
                 refused = error
         self._emit_suspension(index, model, message, payload, labels_of(label))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.answers import answer_event, plain_answer
 from wfkernel.engine.options import Program
 from wfkernel.engine.state import RunState, StepState, parent_path
 from wfkernel.engine.values import Codec, reveal_fields, stored_value
@@ -44,10 +45,10 @@ def travel_events(program: Program, known: RunState, target: str, given: Given, 
     events.append((ev.RUN_TRAVEL, "", {"status": "running", "to": target, **body}))
     if given.resume_data is not ...:
         waiting = [step for step in known.suspended_steps if step.path not in body["dropped"]]
-        events += [
-            (ev.STEP_RESUMED, step.path, {"index": len(step.answers), "data": given.resume_data, "by": "time travel"})
-            for step in waiting[:1]
-        ]
+        for step in waiting[:1]:
+            schema = step.suspension.schema if step.suspension is not None else {}
+            answer = answer_event(len(step.answers), plain_answer(given.resume_data), "time travel", schema)
+            events.append((ev.STEP_RESUMED, step.path, answer))
     return events
 
 

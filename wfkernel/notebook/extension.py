@@ -19,7 +19,9 @@ from wfkernel.store.recall import work_in
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from wfkernel.engine.result import RunResult
     from wfkernel.engine.run import Run
+    from wfkernel.plan.builder import Definition
 
 __all__ = ["load", "unload"]
 
@@ -50,16 +52,28 @@ def load(shell: InteractiveShell) -> None:
 
 
 def _show_runs(shell: InteractiveShell, session: Session) -> None:
-    """Displaying a `Run` shows it live."""
+    """Displaying a `Run` shows it live, a workflow its picture, a result a table of its steps."""
 
     def show(run: Run) -> None:
         from wfkernel.notebook.live import show_engine_run
 
         show_engine_run(session, run)
 
-    formatter = shell.display_formatter
-    if formatter is not None:
+    def picture(workflow: Definition) -> str:
+        from wfkernel.plan.chart import chart_of_plan
+        from wfkernel.plan.picture import svg
+
+        return svg(chart_of_plan(workflow)) if workflow.nodes else ""
+
+    def table(result: RunResult) -> str:
+        from wfkernel.notebook.resultview import render_result_html
+
+        return render_result_html(result)
+
+    if (formatter := shell.display_formatter) is not None:
         formatter.ipython_display_formatter.for_type_by_name("wfkernel.engine.run", "Run", show)
+        formatter.formatters["image/svg+xml"].for_type_by_name("wfkernel.plan.builder", "Definition", picture)
+        formatter.formatters["text/html"].for_type_by_name("wfkernel.engine.result", "RunResult", table)
 
 
 def unload(shell: InteractiveShell) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.answers import answer_event
 from wfkernel.engine.checkpointing import check_together, checkpoint_policy
 from wfkernel.engine.durability import Durability
 from wfkernel.engine.events import Event
@@ -178,7 +179,7 @@ def claim_resume(
         problems = check_schema(target.suspension.schema, data)
         if problems:
             raise AnswerInvalid(target.path, problems)
-        answer = {"index": target.suspension.index, "data": data, "by": "wf resume"}
+        answer = answer_event(target.suspension.index, data, "wf resume", target.suspension.schema)
         return [(ev.STEP_RESUMED, target.path, answer), (ev.RUN_RESUME, "", {"status": "running", "by": "wf resume"})]
 
     return store.claim(run_id, decide)

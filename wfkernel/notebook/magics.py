@@ -20,7 +20,9 @@ from wfkernel.notebook.runlist import render_runs_html, render_runs_text
 from wfkernel.notebook.view import render_html, render_text, view_of
 from wfkernel.notebook.workflow_line import workflow_help, workflow_parser
 from wfkernel.plan.cell import step_parser, to_python
-from wfkernel.plan.diagram import MIME_TYPE, mermaid
+from wfkernel.plan.chart import chart_of_plan
+from wfkernel.plan.diagram import mermaid
+from wfkernel.plan.picture import svg
 from wfkernel.store.compare import compare_runs
 from wfkernel.store.replay import replay
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from wfkernel.notebook.session import Session
+    from wfkernel.plan.builder import Definition
 
 __all__ = ["WorkflowMagics"]
 
@@ -101,8 +104,7 @@ class WorkflowMagics(Magics):
         name = line.strip()
         if not name.isidentifier():
             raise DefinitionError(f"%%workflow: expected one name, not '{name}'. Usage: %%workflow NAME")
-        chart = mermaid(self._session.graphs.compose(name, cell))
-        display({MIME_TYPE: chart, "text/plain": chart}, raw=True)
+        _draw(self._session.graphs.compose(name, cell))
         if frontend.is_live(self.shell):
             from wfkernel.notebook.live import show_run_button
 
@@ -119,11 +121,11 @@ class WorkflowMagics(Magics):
             graphs.run(graph)
 
     def _graph(self, name: str | None, as_text: bool) -> None:
-        chart = mermaid(self._session.graphs.find(name))
+        workflow = self._session.graphs.find(name)
         if as_text:
-            print(chart)
+            print(mermaid(workflow))
         else:
-            display({MIME_TYPE: chart, "text/plain": chart}, raw=True)
+            _draw(workflow)
 
     def _diff(self, before: str, after: str) -> None:
         store = self._session.store
@@ -200,3 +202,8 @@ class WorkflowMagics(Magics):
 
     def _display(self, html: str, text: str) -> None:
         display({"text/html": html, "text/plain": text}, raw=True)
+
+
+def _draw(workflow: Definition) -> None:
+    """A picture of the workflow; where only text is shown, and for comparing outputs, as Mermaid."""
+    display({"image/svg+xml": svg(chart_of_plan(workflow)), "text/plain": mermaid(workflow)}, raw=True)

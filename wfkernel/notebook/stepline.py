@@ -1,7 +1,7 @@
 """The line beneath a step cell: what the step is doing, and in the end how it went.
 
-Live, the line appears when a step takes longer than a moment and is updated in place, at most ten times a second, from
-one thread. Headless clients drop what comes late and compare what they get, so there the line is sent once, at the end,
+Live, the line stands above what the step puts out, from its start, and is updated in place, at most ten times a second,
+from one thread. Headless clients drop what comes late and compare what they get, so there the line is sent once, at the end,
 without times.
 """
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Refresher", "StepLine"]
 
-FIRST_SECONDS: Final = 0.25
 PERIOD: Final = 0.1
 
 
@@ -34,13 +33,13 @@ class StepLine:
         self._live = is_live(session.shell)
         self._display_id = f"wfkernel-{uuid.uuid4().hex}"
         self._shown = False
-        self._begun = time.monotonic()
         self._stale = ""
         self._asks = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
         if self._live:
+            self._send()
             self._session.refresher.add(self)
 
     def finish(self) -> None:
@@ -63,9 +62,8 @@ class StepLine:
             self._send()
 
     def refresh(self) -> None:
-        """Show the present state, unless the step is so short that its end will come first."""
-        if time.monotonic() - self._begun >= FIRST_SECONDS:
-            self._send()
+        """Show the present state."""
+        self._send()
 
     def _send(self) -> None:
         run = self._session.run

@@ -2,8 +2,9 @@
 
 Two small transformations, nothing else stands between the cell and IPython:
 
-1. an *input transformer* replaces the first line (``%%step clean --retries 2``) by a call that marks the cell and keeps
-   the line's place, so every line number stays the cell's own. It is pure text: IPython calls it several times per cell.
+1. an *input transformer* makes the first line (``%%step clean --retries 2``) a string, which marks the cell and keeps
+   the line's place, so every line number stays the cell's own and a traceback shows the line as it was typed. It is pure
+   text: IPython calls it several times per cell.
 2. an *AST transformer*, which IPython calls exactly once per execution, sees the mark, asks the session what to do, and
    wraps the cell's statements:
 
@@ -27,7 +28,7 @@ __all__ = ["BRIDGE", "StepTransformer", "call", "is_valid", "mark_step", "wrap"]
 
 BRIDGE: Final = "__wfkernel__"
 """Name in `builtins` under which a transformed cell finds its step: not in the user's namespace."""
-MARK: Final = "__wfkernel_step__"
+MARK: Final = "%%step"
 
 
 def mark_step(lines: list[str]) -> list[str]:
@@ -36,7 +37,7 @@ def mark_step(lines: list[str]) -> list[str]:
     if parts is None:
         return lines
     first = next(i for i, line in enumerate(lines) if line.strip("\n"))
-    return [*lines[:first], f"{MARK}({parts[0]!r})\n", *lines[first + 1 :]]
+    return [*lines[:first], f"{f'{MARK} {parts[0]}'!r}\n", *lines[first + 1 :]]
 
 
 class StepTransformer(ast.NodeTransformer):
@@ -49,7 +50,8 @@ class StepTransformer(ast.NodeTransformer):
         if not (isinstance(node, ast.Module) and node.body):
             return node
         match node.body[0]:
-            case ast.Expr(value=ast.Call(func=ast.Name(id=name), args=[ast.Constant(value=str(line))])) if name == MARK:
+            case ast.Expr(value=ast.Constant(value=str(line))) if line.partition(" ")[0] == MARK:
+                line = line.partition(" ")[2]
                 return self._prepare(line, ast.Module(body=node.body[1:], type_ignores=node.type_ignores))
         return node
 

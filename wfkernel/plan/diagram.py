@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from wfkernel.plan.nodes import Body, Branch, Foreach, Graph, Loop, Map, Nested, Node, Parallel, Sleep
 
 if TYPE_CHECKING:
     from wfkernel.plan.builder import Definition
 
-__all__ = ["MIME_TYPE", "mermaid"]
-
-MIME_TYPE: Final = "text/vnd.mermaid"
+__all__ = ["mermaid"]
 
 
 def mermaid(plan: Definition) -> str:

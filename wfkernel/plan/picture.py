@@ -11,6 +11,9 @@ from wfkernel.plan.graph import batches
 __all__ = ["batches_of", "svg"]
 
 MARGIN: Final = 20
+INK, LINE, FILL = "#24292f", "#8c959f", "#f6f8fa"
+ROUND: Final = ("branch", "map", "sleep")
+REPEATED: Final = ("foreach", "loop")
 
 
 def batches_of(chart: Chart) -> list[list[str]]:
@@ -24,7 +27,7 @@ def batches_of(chart: Chart) -> list[list[str]]:
 
 
 def svg(chart: Chart) -> str:
-    """The outermost level of a chart, in the colours of the page around it."""
+    """The outermost level of a chart, in colours of its own: dark on light boxes, legible on any page."""
     from wfkernel.plan.placing import HEIGHT, WIDTHS, place
 
     level = place(chart[""])
@@ -32,27 +35,37 @@ def svg(chart: Chart) -> str:
     width, height = (side + 2 * MARGIN for side in level["size"])
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'font-family="sans-serif" font-size="12" fill="none" stroke="currentColor">',
+        f'font-family="system-ui, sans-serif" font-size="12" text-anchor="middle" fill="none" stroke="{LINE}">',
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0 8 4 0 8z" fill="currentColor" stroke="none"/></marker></defs>',
+        f'<path d="M0 0 8 4 0 8z" fill="{LINE}" stroke="none"/></marker></defs>',
     ]
     for number, (source, target, *words) in enumerate(level["arrows"]):
-        start = at[source][0] + WIDTHS.get(boxes[source]["kind"], WIDTHS["step"]), at[source][1] + HEIGHT / 2
+        start = at[source][0] + WIDTHS[boxes[source]["kind"]], at[source][1] + HEIGHT / 2
         end = at[target][0], at[target][1] + HEIGHT / 2
         through = [(x + MARGIN, y + MARGIN) for x, y in level["via"].get(str(number), ())]
-        points = " ".join(f"{x},{y}" for x, y in (start, *through, end))
-        parts.append(f'<polyline points="{points}" marker-end="url(#arrow)"/>')
+        parts.append(f'<path d="{_curve([start, *through, end])}" marker-end="url(#arrow)"/>')
         if words and words[0]:
             x, y = (start[0] + end[0]) / 2, (start[1] + end[1]) / 2 - 4
-            parts.append(
-                f'<text x="{x}" y="{y}" text-anchor="middle" fill="currentColor" stroke="none">{escape(words[0])}</text>'
-            )
+            parts.append(f'<text x="{x}" y="{y}" fill="{LINE}" stroke="none">{escape(words[0])}</text>')
     for box, (x, y) in zip(boxes, at, strict=True):
-        wide = WIDTHS.get(box["kind"], WIDTHS["step"])
+        wide, kind = WIDTHS[box["kind"]], box["kind"]
+        frame = f'width="{wide}" height="{HEIGHT}" rx="{HEIGHT / 2 if kind in ROUND else 7}" fill="{FILL}"'
+        behind = f'<rect x="{x + 4}" y="{y - 4}" {frame}/>' if kind in REPEATED else ""
         label = box["label"] if len(box["label"]) <= 24 else f"{box['label'][:23]}…"
+        said = f"{box['path']} ({kind})" if kind != "step" else box["path"]
         parts.append(
-            f'<g><title>{escape(box["path"])}</title><rect x="{x}" y="{y}" width="{wide}" height="{HEIGHT}" rx="6"/>'
-            f'<text x="{x + wide / 2}" y="{y + HEIGHT / 2 + 4}" text-anchor="middle" fill="currentColor" stroke="none">'
-            f"{escape(label)}</text></g>"
+            f'<g><title>{escape(said)}</title>{behind}<rect x="{x}" y="{y}" {frame}/>'
+            f'<text x="{x + wide / 2}" y="{y + HEIGHT / 2 + 4}" fill="{INK}" stroke="none">{escape(label)}</text></g>'
         )
     return "\n".join([*parts, "</svg>"])
+
+
+def _curve(points: list[tuple[float, float]]) -> str:
+    """A path through the points that leaves and enters each of them level."""
+    (x, y), *rest = points
+    path = f"M{x},{y}"
+    for u, v in rest:
+        half = (u - x) / 2
+        path += f"C{x + half},{y} {u - half},{v} {u},{v}"
+        x, y = u, v
+    return path

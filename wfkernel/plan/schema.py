@@ -10,6 +10,8 @@ from typing import Any
 
 import jsonschema_rs
 
+from wfkernel.plan.secrets import has_secrets
+
 __all__ = ["check_schema", "example_answer"]
 
 
@@ -17,11 +19,9 @@ def check_schema(schema: dict[str, Any], data: Any) -> list[tuple[str, str]]:
     """(path, message) for everything in `data` that does not fit `schema`; an empty schema accepts anything."""
     if not schema:
         return []
-    problems = [
-        problem
-        for error in jsonschema_rs.validator_for(schema, validate_formats=False).iter_errors(data)
-        for problem in _problems(error)
-    ]
+    mask = "the value" if has_secrets(schema) else None  # messages quote what does not fit
+    validator = jsonschema_rs.validator_for(schema, validate_formats=False, mask=mask)
+    problems = [problem for error in validator.iter_errors(data) for problem in _problems(error)]
     return sorted(dict.fromkeys(problems))
 
 

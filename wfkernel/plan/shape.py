@@ -14,7 +14,7 @@ from wfkernel.errors import DefinitionError
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["Misfit", "Shape", "is_model"]
+__all__ = ["Misfit", "Shape", "is_model", "problem_list"]
 
 _PLAIN: Final = (str, int, float, bool, bytes)
 
@@ -27,7 +27,12 @@ class Misfit(Exception):
         super().__init__(problems)
 
     def __str__(self) -> str:
-        return "\n".join(f"- {path}: {message}" for path, message in self.problems)
+        return problem_list(self.problems)
+
+
+def problem_list(problems: list[tuple[str, str]]) -> str:
+    """(path, message) pairs as lines for people; the path of the value itself is empty."""
+    return "\n".join(f"- {path}: {message}" if path else f"- {message}" for path, message in problems)
 
 
 def is_model(kind: Any) -> bool:

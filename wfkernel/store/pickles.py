@@ -25,6 +25,7 @@ from typing import Any, Final
 
 import cloudpickle
 
+from wfkernel.engine.sealed import is_secret, open_secret, seal_secret
 from wfkernel.errors import StoreError
 
 __all__ = ["NEVER_SHARED", "Pickler", "Reference", "groups_of", "unpickle"]
@@ -81,6 +82,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc,unused-ignore]
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, FunctionType):
             return self._reduce_function(obj)
+        if is_secret(obj):
+            return open_secret, (type(obj), seal_secret(obj))
         if isinstance(obj, CellType):  # cloudpickle's own way gives every function a copy of the cells they share
             return _empty_cell, (), _cell_content(obj), None, None, _fill_cell
         if isinstance(obj, io.TextIOBase):
