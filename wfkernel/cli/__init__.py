@@ -36,7 +36,7 @@ FAMILIES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "replaying": ("replay",),
         "searching": ("search",),
     },
-    "Write": {"files": ("validate", "schema", "graph")},
+    "Write": {"files": ("validate", "graph", "import", "schema", "machine")},
     "Keep": {
         "checkpoints": ("checkpoint",),
         "sessions": ("session",),

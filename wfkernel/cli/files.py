@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wfkernel.cli.shared import FAILED, JsonOption, family, print_json
+from wfkernel.cli.shared import FAILED, JsonOption, family, print_json, write_new
 from wfkernel.cli.targets import ImportOption, import_modules, load_plan
 from wfkernel.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from wfkernel.plan.text import Problem
 
 commands = family()
 
@@ -25,6 +28,12 @@ class Format(StrEnum):
     mermaid = "mermaid"
     svg = "svg"
     json = "json"
+
+
+class Dialect(StrEnum):
+    """Whose workflows can be imported."""
+
+    automatosx = "automatosx"
 
 
 @commands.command()
@@ -50,14 +59,7 @@ def validate(
             except WorkflowFileInvalid as invalid:
                 problems += invalid.problems
     if as_json:
-        told = [(p, "error") for p in problems] + [(w, "warning") for w in warnings]
-        print_json(
-            [
-                {"file": p.file, "line": p.place.line, "column": p.place.column, "path": list(p.path),
-                 "severity": severity, "message": p.message}
-                for p, severity in told
-            ]
-        )  # fmt: skip
+        print_json([_as_json(p, "error") for p in problems] + [_as_json(w, "warning") for w in warnings])
     else:
         for problem in problems:
             typer.echo(str(problem))
@@ -75,6 +77,39 @@ def schema() -> None:
     from wfkernel.plan.document import json_schema
 
     print_json(json_schema())
+
+
+@commands.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="The file to import, YAML or JSON.")],
+    dialect: Annotated[Dialect, typer.Option("--from", help="Whose workflow it is.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The workflow file; default: NAME.wf.yaml beside it.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write another program's workflow as a workflow file, and tell what of it has no counterpart."""
+    from wfkernel.plan.automatosx import import_automatosx
+    from wfkernel.plan.load import text_of
+
+    imported = import_automatosx(text_of(file), str(file))
+    target = output or file.with_name(f"{file.name.partition('.')[0]}.wf.yaml")
+    if target.suffix not in (".yaml", ".yml"):
+        raise DefinitionError(f"{target}: a workflow becomes a workflow file, give a name that ends in .wf.yaml")
+    write_new(target, imported.text)
+    if as_json:
+        print_json({"file": str(target), "notes": [_as_json(note, "note") for note in imported.notes]})
+        return
+    for note in imported.notes:
+        typer.echo(str(note))
+    steps = len(imported.document["steps"])
+    typer.echo(f"{target}: {steps} step{'s' if steps > 1 else ''}, {len(imported.notes)} notes", err=True)
+
+
+def _as_json(problem: Problem, severity: str) -> dict[str, Any]:
+    place = problem.place
+    return {"file": problem.file, "line": place.line, "column": place.column, "path": list(problem.path),
+            "severity": severity, "message": problem.message}  # fmt: skip
 
 
 @commands.command()

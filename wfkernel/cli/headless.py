@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wfkernel.cli.shared import FAILED, SUCCESS, SUSPENDED, JsonOption, StoreOption, family, print_json, print_table
+from wfkernel.cli.shared import (
+    FAILED,
+    SUCCESS,
+    SUSPENDED,
+    JsonOption,
+    StoreOption,
+    family,
+    print_json,
+    print_table,
+    write_new,
+)
 from wfkernel.cli.targets import ImportOption, is_workflow, load_plan
 from wfkernel.errors import DefinitionError
 
@@ -78,13 +88,7 @@ def _export_workflow(target: str, output: Path | None, imports: Sequence[str]) -
         return
     if output.suffix not in (".yaml", ".yml", ".json"):
         raise DefinitionError(f"{output}: a workflow becomes a workflow file, give a name that ends in .wf.yaml")
-    try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise DefinitionError(f"{output} is there already: move it, or choose another name") from None
-    except OSError as error:
-        raise DefinitionError(f"cannot write {output}: {error.strerror}") from None
+    write_new(output, text)
 
 
 @commands.command()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from wfkernel.cli.complete import complete_run
-from wfkernel.errors import StoreError, WorkflowError
+from wfkernel.errors import DefinitionError, StoreError, WorkflowError
 
 if TYPE_CHECKING:
     from wfkernel.store.store import Store
@@ -36,6 +36,7 @@ __all__ = [
     "print_table",
     "utc",
     "watched",
+    "write_new",
 ]
 
 SUCCESS: Final = 0
@@ -120,6 +121,17 @@ def print_table(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
         table.add_row(*(Text("" if value is None else str(value)) for value in row))
     # A pipe has no width: nothing is wrapped there, so that other programs find whole lines.
     Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+
+
+def write_new(file: Path, text: str) -> None:
+    """Write a file that is not there yet. Raises `DefinitionError`."""
+    try:
+        with file.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        raise DefinitionError(f"{file} is there already: move it, or choose another name with -o") from None
+    except OSError as error:
+        raise DefinitionError(f"cannot write {file}: {error.strerror}") from None
 
 
 def print_json(document: Any) -> None:

@@ -7,7 +7,6 @@ as the expressions they are.
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ from wfkernel.plan.expression import Condition, Filled, Reshape
 from wfkernel.plan.reference import address_of
 from wfkernel.plan.retry import RetryPolicy
 from wfkernel.plan.step import StepSpec, spec_of
+from wfkernel.plan.writing import as_yaml
 
 __all__ = ["document_of", "to_yaml"]
 
@@ -35,14 +35,7 @@ def to_yaml(plan: Definition, folder: Path | None = None) -> str:
     Args:
         folder: where the file will be: code in files below it is named relative to it.
     """
-    from ruamel.yaml import YAML
-
-    yaml = YAML()
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.width = 120
-    out = io.StringIO()
-    yaml.dump(document_of(plan, folder), out)
-    return out.getvalue()
+    return as_yaml(document_of(plan, folder))
 
 
 def document_of(plan: Definition, folder: Path | None = None) -> dict[str, Any]:

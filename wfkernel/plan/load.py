@@ -19,7 +19,7 @@ from wfkernel.plan.document import KINDS, Document, InputField, Restarts, kind_o
 from wfkernel.plan.reference import did_you_mean
 from wfkernel.plan.text import Place, Problem, Refused, SourceText, parse_text
 
-__all__ = ["Loaded", "WorkflowFileInvalid", "check_text", "read_workflow"]
+__all__ = ["Loaded", "WorkflowFileInvalid", "check_text", "read_workflow", "text_of"]
 
 
 class WorkflowFileInvalid(DefinitionError):
@@ -48,18 +48,22 @@ class Loaded:
 def read_workflow(path: str | Path, *, agents: Iterable[str] = ()) -> Loaded:
     """Read and check a file. Raises `WorkflowFileInvalid`; what it warns of is left to the caller."""
     file = Path(path)
+    loaded = check_text(text_of(file), str(file), file.parent, agents=agents)
+    if loaded.problems:
+        raise WorkflowFileInvalid(loaded.problems)
+    return loaded
+
+
+def text_of(file: Path) -> str:
+    """The text of a file. Raises `WorkflowFileInvalid` for one that cannot be read."""
     try:
-        text = file.read_text("utf-8")
+        return file.read_text("utf-8")
     except OSError as error:
         raise WorkflowFileInvalid([Problem(f"cannot be read: {error.strerror}", file=str(file))]) from None
     except UnicodeDecodeError as error:
         raise WorkflowFileInvalid(
             [Problem(f"is not UTF-8: byte {error.start} is {error.object[error.start]:#x}", file=str(file))]
         ) from None
-    loaded = check_text(text, str(file), file.parent, agents=agents)
-    if loaded.problems:
-        raise WorkflowFileInvalid(loaded.problems)
-    return loaded
 
 
 def check_text(
