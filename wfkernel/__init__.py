@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         WorkflowError,
     )
     from wfkernel.plan.builder import clone_step, placed
+    from wfkernel.plan.edit import edit_workflow
     from wfkernel.plan.load import WorkflowFileInvalid
     from wfkernel.plan.step import step
     from wfkernel.store.recall import remember, search
@@ -97,6 +98,7 @@ _MODULES = {
         "WorkflowError",
     ],
     "plan.builder": ["clone_step", "placed"],
+    "plan.edit": ["edit_workflow"],
     "plan.load": ["WorkflowFileInvalid"],
     "plan.step": ["step"],
     "store.recall": ["remember", "search"],
@@ -148,6 +150,7 @@ __all__ = [
     "__version__",
     "cancel_signal",
     "clone_step",
+    "edit_workflow",
     "fold",
     "load_workflow",
     "open_store",
