@@ -6,6 +6,7 @@ What runs is a notebook, or a workflow: one defined in Python or in a workflow f
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,10 +26,11 @@ from wfkernel.cli.shared import (
     watched,
 )
 from wfkernel.cli.targets import ImportOption, is_workflow, load_module, load_workflow, workflow_of, workflows_in
+from wfkernel.engine.failures import InputInvalid
 from wfkernel.errors import AnswerInvalid, DefinitionError
 
 if TYPE_CHECKING:
-    from wfkernel.engine.state import RunState
+    from wfkernel.engine.state import RunState, StepState
     from wfkernel.store.store import Store
 
 commands = family()
@@ -152,21 +154,33 @@ def resume(
     kept = opened(store)
     run_id = kept.find(run)
     answer, known = _json("--data", data), kept.load(run_id)
-    try:
-        if _is_engine_run(known):
-            from wfkernel.cli.executing import go_on
+    asking = None if data is not None or as_json else _asking_somebody(known, step)
+    if asking is not None:
+        from wfkernel.cli.asking import ask_again, ask_for_answer
 
-            state = go_on(kept, known, answer, data is not None, step, imports or (), progress=watched(as_json))
-        else:
-            from wfkernel.notebook.headless import resume_notebook
+        answer = ask_for_answer(asking)
+    while True:
+        try:
+            if _is_engine_run(known):
+                from wfkernel.cli.executing import go_on
 
-            state = resume_notebook(kept, run_id, answer, step=step, progress=watched(as_json))
-    except AnswerInvalid as error:
-        typer.echo(f"wf: the answer for step '{error.step}' was refused, run {run_id} stays suspended:", err=True)
-        for path, message in error.problems:
-            typer.echo(f"  {path or 'answer'}: {message}", err=True)
-        raise typer.Exit(USAGE) from None
-    exit_as(state, as_json)
+                answered = data is not None or asking is not None
+                state = go_on(kept, known, answer, answered, step, imports or (), progress=watched(as_json))
+            else:
+                from wfkernel.notebook.headless import resume_notebook
+
+                state = resume_notebook(kept, run_id, answer, step=step, progress=watched(as_json))
+        except (AnswerInvalid, InputInvalid) as error:
+            if asking is not None:
+                answer = ask_again(asking, answer, error.problems)
+                continue
+            if isinstance(error, InputInvalid):
+                raise
+            typer.echo(f"wf: the answer for step '{error.step}' was refused, run {run_id} stays suspended:", err=True)
+            for path, message in error.problems:
+                typer.echo(f"  {path or 'answer'}: {message}", err=True)
+            raise typer.Exit(USAGE) from None
+        exit_as(state, as_json)
 
 
 @commands.command()
@@ -245,6 +259,12 @@ def _stored_workflows(module: str) -> list[Any]:
     if not stored:
         raise DefinitionError(f"{module} defines no workflow with a store: nothing of it can sleep between processes")
     return stored
+
+
+def _asking_somebody(state: RunState, step: str | None) -> StepState | None:
+    """The suspended step to ask about, where somebody sits at the terminal."""
+    waiting = [one for one in state.suspended_steps if step is None or one.answers_to(step)]
+    return waiting[0] if len(waiting) == 1 and sys.stdin.isatty() and sys.stdout.isatty() else None
 
 
 def _is_engine_run(state: RunState) -> bool:
