@@ -75,11 +75,11 @@ class Wf:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        own = {"WFKERNEL_STORE": str(folder / "store.duckdb"), "WFKERNEL_KEY_FILE": str(folder / "key")}
+        self.variables = {"WFKERNEL_STORE": str(folder / "store.duckdb"), "WFKERNEL_KEY_FILE": str(folder / "key")}
         others = {name: value for name, value in os.environ.items() if not name.startswith("WFKERNEL_")}
         self._driver = subprocess.Popen(
             [sys.executable, "-m", "tests.cli.driver"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            cwd=folder, env={**others, **own, "PYTHONPATH": str(REPOSITORY), "IPYTHONDIR": str(folder / ".ipython")},
+            cwd=folder, env={**others, **self.variables, "PYTHONPATH": str(REPOSITORY), "IPYTHONDIR": str(folder / ".ipython")},
         )  # fmt: skip
 
     def __call__(self, *arguments: str) -> Done:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+import threading
 
 
 def run(arguments: list[str]) -> dict[str, object]:
@@ -35,8 +36,16 @@ def run(arguments: list[str]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    import nbformat  # noqa: F401
+    import rich.table  # noqa: F401
+
     import wfkernel.cli
-    import wfkernel.settings  # noqa: F401
+    import wfkernel.cli.running
+    import wfkernel.engine.workflow
+    import wfkernel.settings
+    import wfkernel.store.store  # noqa: F401
+
+    assert threading.active_count() == 1
 
     for line in sys.stdin:
         print(json.dumps(run(json.loads(line))), flush=True)

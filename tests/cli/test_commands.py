@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Wf
-from wfkernel.cli import FAMILIES, app
+from wfkernel.cli import FAMILIES
 
 RUN_KEYS = {
     "run_id", "status", "workflow", "notebook", "output", "mode", "parameters", "started_at", "ended_at", "error",
@@ -179,49 +179,3 @@ class TestKeeping:
             assert "wfkernel.toml:1: there is no setting 'durabilty'; did you mean durability?" in done.out
         finally:
             (world.folder / "wfkernel.toml").unlink()
-
-
-class TestMistakes:
-    """No mistake ends in a traceback: every command is given options and names that are none."""
-
-    @staticmethod
-    def _lines() -> list[tuple[list[str], bool]]:
-        """Every command with something for each argument it requires, and whether it takes a store."""
-        import typer
-
-        lines: list[tuple[list[str], bool]] = []
-
-        def walk(command: object, path: list[str]) -> None:
-            for name, inner in getattr(command, "commands", {}).items():
-                walk(inner, [*path, name])
-            if getattr(command, "commands", None):
-                return
-            line = list(path)
-            for parameter in command.params:  # type: ignore[attr-defined]
-                if parameter.required:
-                    option = parameter.param_type_name == "option"
-                    line += [parameter.opts[0], "nothing-here"] if option else ["nothing-here"]
-            lines.append((line, any(p.name == "store" and p.opts[0] == "--store" for p in command.params)))  # type: ignore[attr-defined]
-
-        walk(typer.main.get_command(app), [])
-        return lines
-
-    def test_an_option_that_is_none(self, wf):
-        for line, _ in self._lines():
-            done = wf(*line, "--nonsense")
-            assert (done.status, "Traceback" in done.err) == (2, False), line
-
-    def test_names_of_things_that_are_not_there(self, wf):
-        for line, _ in self._lines():
-            if "nothing-here" in line and line[:2] != ["db", "backup"]:  # which makes the folder
-                done = wf(*line)
-                assert done.status in (1, 2), (line, done)
-                assert "Traceback" not in done.err, (line, done.err)
-                assert done.err.strip() or done.out.strip(), line
-
-    @pytest.mark.parametrize("command", [("ls",), ("show", "x"), ("run", "x.ipynb"), ("fsck",)], ids=" ".join)
-    def test_a_file_that_is_no_store(self, wf, command):
-        (wf.folder / "text.duckdb").write_bytes(b"junk junk\n")
-        done = wf(*command, "--store", "text.duckdb")
-        assert (done.status in (1, 2), "Traceback" in done.err) == (True, False)
-        assert (wf.folder / "text.duckdb").read_bytes() == b"junk junk\n"

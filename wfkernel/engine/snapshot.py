@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from wfkernel.engine.machine import Phase, Position
@@ -23,8 +23,8 @@ class SnapshotOutdated(Exception):
 
 def snapshot(state: RunState) -> str:
     """The state as JSON. It has to be folded from stored events, whose values are records."""
-    document = {"fields": _fields(), "state": asdict(state)}
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=list)
+    document = {"fields": _fields(), "state": state}
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
 def restore(text: str) -> RunState:
@@ -38,6 +38,13 @@ def restore(text: str) -> RunState:
     values["position"] = Position(Phase(phase), resume_to and Phase(resume_to), back_to and Phase(back_to), reason)
     values["compensable"] = [tuple(entry) for entry in values["compensable"]]
     return RunState(**values)
+
+
+def _plain(part: Any) -> Any:
+    """What the state holds besides plain values. (`dataclasses.asdict` copies everything: most of a checkpoint's time.)"""
+    if isinstance(part, (RunState, StepState, Suspension)):
+        return {field.name: getattr(part, field.name) for field in fields(part)}
+    return list(part)
 
 
 def _step(values: dict[str, Any]) -> StepState:
