@@ -6,6 +6,10 @@ over whatever any process's journal holds that is not in the tables yet, does it
 Steps never wait for any of this, for they end in the journal (`wfkernel.store.journal`). A background thread moves this
 process's own journal along, so that the tables are at most a moment behind. A process that waits for the file leaves a
 mark, and who has it open closes it as soon as the operation at hand is done, so a busy process starves nobody.
+
+Between processes of ours a lock of our own decides whose turn it is, DuckDB's lock only where another program has the
+file: DuckDB 2.0 reads the head of a file before it takes its lock, and what the process before it committed in between
+would be lost.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from filelock import FileLock, Timeout
 
 from wfkernel.errors import StoreCorrupt, StoreError, StoreLocked, StoreTooNew
 from wfkernel.store import schema
@@ -43,7 +49,9 @@ BATCH_SECONDS: Final = 0.05
 BUSY_SECONDS: Final = 1.0
 """While steps end in quick succession the background folds no more often than this: readers fold what they need."""
 FOLD_BYTES: Final = 4 << 20
-"""How much of a journal is moved in one transaction."""
+"""How much of the journals is moved in one transaction."""
+
+_turns: dict[tuple[int, Path], FileLock] = {}
 
 
 class Database:
@@ -120,19 +128,20 @@ class Database:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = self._folded = None
+                self._turn().release()
 
     def _connect(self, wait: float) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._owners.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + wait
         mark: Path | None = None
         try:
             while True:
                 try:
-                    connection = duckdb.connect(str(self.path))
+                    connection = self._connected()
                     break
-                except (duckdb.Error, UnicodeDecodeError) as error:
+                except (duckdb.Error, UnicodeDecodeError, Timeout) as error:
                     problem = _explain(error, self.path)
                     if not isinstance(problem, StoreLocked) or time.monotonic() >= deadline:
                         raise problem from None
@@ -146,13 +155,30 @@ class Database:
                 mark.unlink(missing_ok=True)
         try:
             schema.prepare(connection, self.path)
-        except StoreError:
+        except (StoreError, duckdb.Error) as error:
             connection.close()
-            raise
-        except duckdb.Error as error:
-            connection.close()
-            raise _explain(error, self.path) from None
+            self._turn().release()
+            raise _explain(error, self.path) if isinstance(error, duckdb.Error) else error from None
         return connection
+
+    def _turn(self) -> FileLock:
+        """Held as long as the file is open. All stores of this process that have the same path share it."""
+        key = os.getpid(), self._owners  # a process that was forked has to wait for its parent
+        if key not in _turns:
+            _turns[key] = FileLock(self._owners / "database.lock", thread_local=False)
+        return _turns[key]
+
+    def _connected(self) -> duckdb.DuckDBPyConnection:
+        """The file, opened if it is nobody else's turn; raises at once what speaks against it."""
+        import duckdb
+
+        turn = self._turn()
+        turn.acquire(timeout=0)
+        try:
+            return duckdb.connect(str(self.path))
+        except BaseException:
+            turn.release()
+            raise
 
     def _is_wanted(self) -> bool:
         """Whether another process waits for the file."""
@@ -171,40 +197,48 @@ class Database:
         return wanted
 
     def _fold(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Move every journal's new frames into the tables, with the offsets reached, in one transaction per batch."""
+        """Move the new frames of all journals into the tables together, with the offsets reached.
+
+        A transaction takes as long for one event as for hundreds, so journals do not get one each.
+        """
         files = sorted(self._journals.glob(f"*{SUFFIX}")) if self._journals.is_dir() else []
         if not files:
             return
         if self._folded is None:
             self._folded = dict(connection.execute("SELECT file, folded FROM wf.journals").fetchall())
+        rows: list[bytes] = []
+        reached: dict[str, int] = {}
+        size = 0
+        complete: dict[Path, bool] = {}
+        """Journals that nobody will write to any more, and whether they are damaged."""
         for file in files:
             # Asked before reading: what is complete now holds nothing more when it has been read to its end.
-            complete = self._is_complete(file, files)
-            offset = start = self._folded.get(file.name, 0)
-            rows: list[bytes] = []
-            torn: TornTail | None = None
-            if file.stat().st_size > offset:
-                # Asked again: another `Store` of this process, which shares the open file, may have moved it along.
-                row = execute(connection, "SELECT folded FROM wf.journals WHERE file = ?", [file.name]).fetchone()
-                offset = start = row[0] if row else 0
-                self._folded[file.name] = offset
-                try:
-                    for reached, frame in read_frames(file, offset):
-                        rows.append(frame)
-                        offset = reached
-                        if offset - start >= FOLD_BYTES:
-                            self._commit(connection, file.name, rows, offset)
-                            rows, start = [], offset
-                except TornTail as tail:
-                    torn = tail
-                if offset > start:
-                    self._commit(connection, file.name, rows, offset)
-            if complete:
-                if torn is not None and torn.complete:
-                    self._quarantine(file)
-                file.unlink()  # first the file: without its offset it would be folded a second time
-                execute(connection, "DELETE FROM wf.journals WHERE file = ?", [file.name])
-                self._folded.pop(file.name, None)
+            if self._is_complete(file, files):
+                complete[file] = False
+            if file.stat().st_size <= self._folded.get(file.name, 0):
+                continue
+            # Asked again: another `Store` of this process, which shares the open file, may have moved it along.
+            row = execute(connection, "SELECT folded FROM wf.journals WHERE file = ?", [file.name]).fetchone()
+            self._folded[file.name] = row[0] if row else 0
+            try:
+                for offset, frame in read_frames(file, self._folded[file.name]):
+                    rows.append(frame)
+                    reached[file.name] = offset
+                    size += len(frame)
+                    if size >= FOLD_BYTES:
+                        self._commit(connection, rows, reached)
+                        rows, reached, size = [], {}, 0
+            except TornTail as tail:
+                if file in complete:
+                    complete[file] = tail.complete
+        if rows:
+            self._commit(connection, rows, reached)
+        for file, damaged in complete.items():
+            if damaged:
+                self._quarantine(file)
+            file.unlink()  # first the file: without its offset it would be folded a second time
+            execute(connection, "DELETE FROM wf.journals WHERE file = ?", [file.name])
+            self._folded.pop(file.name, None)
 
     def _is_complete(self, file: Path, files: list[Path]) -> bool:
         """Whether nobody will write to `file` any more: only the newest file of a living process is still written."""
@@ -214,12 +248,13 @@ class Database:
             return True
         return not is_alive(self._owners, owner)
 
-    def _commit(self, connection: duckdb.DuckDBPyConnection, file: str, rows: list[bytes], offset: int) -> None:
+    def _commit(self, connection: duckdb.DuckDBPyConnection, rows: list[bytes], reached: dict[str, int]) -> None:
         with transaction(connection):
             insert_rows(connection, join_frames(rows))
-            execute(connection, "INSERT OR REPLACE INTO wf.journals VALUES (?, ?)", [file, offset])
+            for file, offset in reached.items():
+                execute(connection, "INSERT OR REPLACE INTO wf.journals VALUES (?, ?)", [file, offset])
         if self._folded is not None:
-            self._folded[file] = offset
+            self._folded.update(reached)
 
     def _quarantine(self, file: Path) -> None:
         """Keep a damaged journal for people to look at; what came before the damage is in the tables."""
@@ -278,7 +313,7 @@ def _tells_of_damage(error: duckdb.Error) -> bool:
 def _explain(error: Exception, path: Path) -> StoreError:
     """DuckDB's message as one line that says what to do."""
     text = str(error)
-    if "Could not set lock" in text or "being used by another process" in text:
+    if isinstance(error, Timeout) or "Could not set lock" in text or "being used by another process" in text:
         holder = re.search(r"PID (\d+)", text)
         who = f"process {holder.group(1)}" if holder else "another process"
         return StoreLocked(
