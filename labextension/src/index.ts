@@ -1,10 +1,12 @@
 /** wfkernel in JupyterLab and Notebook 7: a Suspend button in every notebook's toolbar, and the list of runs. */
 import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { ICommandPalette } from '@jupyterlab/apputils';
+import { ICommandPalette, MainAreaWidget } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
+import { Widget } from '@lumino/widgets';
 
 import { runsIcon, suspendIcon } from './icons';
+import { IRun } from './kernel';
 import { RunsModel } from './model';
 import { RunsPanel } from './panel';
 
@@ -37,7 +39,29 @@ const plugin: JupyterFrontEndPlugin<void> = {
     const trans = (translator ?? nullTranslator).load('wfkernel');
     const model = new RunsModel(tracker);
     const open = (path: string) => void commands.execute('docmanager:open', { path });
-    const panel = new RunsPanel({ model, trans, open });
+    const tabs = new Map<string, Widget>();
+    const show = async (run: IRun) => {
+      const known = tabs.get(run.run_id);
+      if (known) {
+        return app.shell.activateById(known.id);
+      }
+      const content = await model.view(run.run_id);
+      if (!content) {
+        return;
+      }
+      content.addClass('wf-Runs-view');
+      const tab = new MainAreaWidget({ content });
+      tab.id = `wfkernel-run-${run.run_id}`;
+      tab.title.label = run.workflow;
+      tab.title.caption = run.run_id;
+      tab.title.icon = runsIcon;
+      tab.title.closable = true;
+      tab.disposed.connect(() => tabs.delete(run.run_id));
+      tabs.set(run.run_id, tab);
+      app.shell.add(tab, 'main', { mode: 'tab-after' });
+      app.shell.activateById(tab.id);
+    };
+    const panel = new RunsPanel({ model, trans, show, open });
     app.shell.add(panel, 'left', { rank: 600, type: 'Workflow runs' });
     restorer?.add(panel, panel.id);
 

@@ -3,6 +3,7 @@
  *
  * The kernel's side is `wfkernel.notebook.control`; `wfkernel.notebook.commands` lists the commands.
  */
+import type { IDisplayData } from '@jupyterlab/nbformat';
 import { Kernel, KernelMessage } from '@jupyterlab/services';
 import { UUID } from '@lumino/coreutils';
 
@@ -46,10 +47,61 @@ export interface IReply {
   runs?: IRun[];
   current?: ICurrentRun | null;
   cell_id?: string;
+  view?: string;
 }
 
+interface ICommand {
+  op: string;
+  by?: string;
+  run?: string;
+  view?: string;
+}
+
+type Bundle = Pick<IDisplayData, 'data' | 'metadata'>;
+
 /** Send a command; resolves to null where the kernel does not answer, as one without wfkernel never does. */
-export async function tell(kernel: Kernel.IKernelConnection, command: { op: string; by?: string }): Promise<IReply | null> {
+export async function tell(kernel: Kernel.IKernelConnection, command: ICommand): Promise<IReply | null> {
+  const future = send(kernel, command, true);
+  const reply = await Promise.race([replyOf(future), late(null)]);
+  if (reply === null) {
+    future.dispose();
+  }
+  return reply;
+}
+
+/** Ask for a live view of a run. Resolves to what to show and to the view's name, or to why there is none. */
+export async function openView(
+  kernel: Kernel.IKernelConnection,
+  run: string
+): Promise<{ shown: Bundle; view: string } | { problem: string }> {
+  const future = send(kernel, { op: 'open', run }, false);
+  // The view comes on another channel than the reply, after the widget in it: whichever of the two is first.
+  const shown = new Promise<Bundle>(resolve => {
+    future.onIOPub = ({ header, content }) => {
+      if (header.msg_type === 'display_data') {
+        resolve(content as Bundle);
+      }
+    };
+  });
+  try {
+    const reply = await Promise.race([replyOf(future), late(null)]);
+    if (!reply?.ok) {
+      return { problem: problemOf(reply) };
+    }
+    const bundle = await Promise.race([shown, late(null)]);
+    return bundle ? { shown: bundle, view: reply.view ?? '' } : { problem: problemOf(null) };
+  } finally {
+    future.dispose();
+  }
+}
+
+/** What a command was refused with, in words; '' for one that was done. */
+export function problemOf(reply: IReply | null): string {
+  const problems = reply?.ok ? [] : (reply?.problems ?? [['', 'The kernel does not answer.']]);
+  return problems.map(([, text]) => text).join(' ');
+}
+
+function send(kernel: Kernel.IKernelConnection, command: ICommand, disposeOnDone: boolean) {
   const message = {
     channel: 'control',
     content: { id: UUID.uuid4(), ...command },
@@ -65,15 +117,16 @@ export async function tell(kernel: Kernel.IKernelConnection, command: { op: stri
       date: new Date().toISOString()
     }
   };
-  const future = kernel.sendControlMessage(message as unknown as KernelMessage.IControlMessage, true, true);
-  const answer = future.done.then(
-    reply => (reply as unknown as { content: IReply }).content,
+  return kernel.sendControlMessage(message as unknown as KernelMessage.IControlMessage, true, disposeOnDone);
+}
+
+function replyOf(future: { done: Promise<unknown> }): Promise<IReply | null> {
+  return future.done.then(
+    reply => (reply as { content: IReply }).content,
     () => null
   );
-  const late = new Promise<null>(resolve => setTimeout(() => resolve(null), PATIENCE));
-  const reply = await Promise.race([answer, late]);
-  if (reply === null) {
-    future.dispose();
-  }
-  return reply;
+}
+
+function late<T>(value: T): Promise<T> {
+  return new Promise(resolve => setTimeout(() => resolve(value), PATIENCE));
 }

@@ -7,8 +7,9 @@
 import { INotebookTracker, NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 import { Kernel } from '@jupyterlab/services';
 import { ISignal, Signal } from '@lumino/signaling';
+import { Widget } from '@lumino/widgets';
 
-import { ICurrentRun, IReply, IRun, tell } from './kernel';
+import { ICurrentRun, IReply, IRun, openView, problemOf, tell } from './kernel';
 
 const USES_WFKERNEL = /^\s*(%load_ext\s+wfkernel|%%step\b|%%workflow\b)/m;
 /** Milliseconds between two looks at an active run. */
@@ -102,6 +103,34 @@ export class RunsModel {
     this.refresh();
   }
 
+  /** A live view of a run, as a widget of its own; null where it cannot be had, which the panel then says. */
+  async view(run: string): Promise<Widget | null> {
+    const panel = this._panel();
+    const kernel = this._kernel();
+    if (!panel || !kernel) {
+      return null;
+    }
+    const opened = await openView(kernel, run);
+    this._say('problem' in opened ? opened.problem : '');
+    if ('problem' in opened) {
+      return null;
+    }
+    const { rendermime } = panel.content;
+    const model = rendermime.createModel({ ...opened.shown, trusted: true });
+    const type = rendermime.preferredMimeType(model.data, 'any');
+    if (!type) {
+      return null;
+    }
+    const renderer = rendermime.createRenderer(type);
+    await renderer.renderModel(model);
+    renderer.disposed.connect(() => {
+      if (!kernel.isDisposed) {
+        void tell(kernel, { op: 'close', view: opened.view });
+      }
+    });
+    return renderer;
+  }
+
   /** Bring the notebook in front and a cell of it into view; tells whether there is such a cell. */
   async show(cellId: string): Promise<boolean> {
     const panel = this._panel();
@@ -188,8 +217,7 @@ export class RunsModel {
   }
 
   private _tell(reply: IReply | null): void {
-    const problems = reply?.ok ? [] : (reply?.problems ?? [['', 'The kernel does not answer.']]);
-    this._say(problems.map(([, text]) => text).join(' '));
+    this._say(problemOf(reply));
   }
 
   private _say(text: string): void {

@@ -10,30 +10,36 @@ import { RunsModel } from './model';
 interface IProps {
   model: RunsModel;
   trans: TranslationBundle;
+  /** Show a run in a tab of its own. */
+  show: (run: IRun) => Promise<void>;
+  /** Open a notebook. */
   open: (path: string) => void;
 }
 
 const statusOf = (run: IRun, current: ICurrentRun | null) =>
   run.run_id === current?.run_id ? current.status : run.interrupted ? 'interrupted' : run.status;
 
-function Run({ run, model, trans, open }: IProps & { run: IRun }): JSX.Element {
+function Run({ run, model, trans, show, open }: IProps & { run: IRun }): JSX.Element {
   const current = model.current?.run_id === run.run_id ? model.current : null;
   const status = statusOf(run, model.current);
   const path = model.pathOf(run.notebook);
   const waits = current?.waiting[0];
   const started = run.started_at ? new Date(run.started_at).toLocaleString() : '';
-  const show = () => {
+  const openNotebook = () => {
     const [step] = [...(current?.waiting ?? []), ...(current?.running ?? []), ...(current?.stopped ?? [])];
-    if (path) {
-      open(path);
-    }
+    open(path);
     if (step) {
       void model.show(step.cell_id);
     }
   };
   return (
     <li className="wf-Runs-run" data-status={status} aria-current={current ? 'true' : undefined}>
-      <button className="wf-Runs-name" onClick={show} disabled={!path} title={run.notebook || run.run_id}>
+      <button
+        className="wf-Runs-name"
+        onClick={() => void show(run)}
+        disabled={!model.live}
+        title={trans.__('Open the run %1', run.run_id)}
+      >
         {run.workflow}
       </button>
       <span className="wf-Runs-chip" data-status={status}>
@@ -42,6 +48,14 @@ function Run({ run, model, trans, open }: IProps & { run: IRun }): JSX.Element {
       <div className="wf-Runs-detail">
         {current ? trans.__('%1 of %2 steps · ', current.done, current.steps) : ''}
         {started} · {run.run_id}
+        {path ? (
+          <>
+            {' · '}
+            <button className="wf-Runs-notebook" onClick={openNotebook} title={run.notebook}>
+              {trans.__('notebook')}
+            </button>
+          </>
+        ) : null}
       </div>
       {waits ? (
         <div className="wf-Runs-detail">

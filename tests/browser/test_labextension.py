@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import REPOSITORY
+from tests.browser.conftest import REPOSITORY, TIMEOUT
 
 pytestmark = pytest.mark.browser
 
@@ -120,12 +120,32 @@ def test_answering_goes_to_the_form_and_canceling_ends_the_run(lab):
     expect(run.locator(".wf-Runs-chip")).to_have_text("canceled")
 
 
-def test_a_run_of_another_notebook_opens_it(lab):
-    other = lab.open(["%load_ext wfkernel", "%%step only\nx = 1"])
+def test_a_click_on_a_run_opens_its_view_and_another_on_its_notebook(lab, tmp_path):
+    other = lab.open(["%load_ext wfkernel", "%%step only\nx = 1", "%%step bad\ny = x / 0"])
     other.run_all()
-    notebook = lab.open(["%load_ext wfkernel", "%%step here\ny = 1"])
-    notebook.run_all()
-    panel(notebook.page).get_by_role("button", name=other.path.stem).click()
+    notebook = lab.open(cells("busy"))
+    notebook.start()
+    wait_for(lab.server.notebooks / "begun-busy")
+    runs = panel(notebook.page)
+
+    # The run of this kernel, while its cell is busy: the view follows it.
+    runs.get_by_role("button", name=notebook.path.stem).click()
+    view = notebook.page.locator(".wf-Runs-view .wf-run")
+    expect(view.get_by_role("button", name="step slow, running")).to_be_visible()
+    (lab.server.notebooks / "go-busy").touch()
+    expect(view.get_by_role("status").first).to_contain_text("3 of 3", timeout=TIMEOUT)
+    notebook.page.screenshot(path=tmp_path / "view.png")
+    notebook.page.get_by_role("main").locator(".lm-TabBar-tab.lm-mod-current .lm-TabBar-tabCloseIcon").click()
+    expect(view).to_have_count(0)
+
+    # A run of the past, from the store; a second click shows the same tab.
+    for _ in range(2):
+        runs.get_by_role("button", name=other.path.stem).click()
+        expect(view).to_have_count(1)
+    expect(view.get_by_role("alert").first).to_contain_text("bad: ZeroDivisionError")
+
+    run = runs.get_by_role("listitem").filter(has_text=other.path.stem)
+    run.get_by_role("button", name="notebook", exact=True).click()
     expect(notebook.page.locator(f".lm-TabBar-tabLabel:has-text('{other.path.name}')").first).to_be_visible()
 
 

@@ -9,10 +9,14 @@ keeps Python's interpreter lock keeps this thread waiting too.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
+from wfkernel.errors import WorkflowError
+
 if TYPE_CHECKING:
+    from wfkernel.engine.commands import Command, Reply
     from wfkernel.notebook.session import Session
 
 __all__ = ["REPLY", "REQUEST", "deaf", "listen"]
@@ -20,7 +24,7 @@ __all__ = ["REPLY", "REQUEST", "deaf", "listen"]
 REQUEST: Final = "wfkernel_request"
 REPLY: Final = "wfkernel_reply"
 
-_SLOW: Final = ("runs",)
+_SLOW: Final = ("runs", "open")
 """Commands that read the database, for which the next message must not wait."""
 
 
@@ -36,7 +40,7 @@ def listen(session: Session) -> None:
         by = str(command.get("by") or "run view")
 
         def answer() -> None:
-            reply = session.commands.do(command, by)
+            reply = _do(session, command, by, request)
             loop.call_soon_threadsafe(send, reply)
 
         def send(reply: dict[str, Any]) -> None:
@@ -44,12 +48,30 @@ def listen(session: Session) -> None:
 
         loop = asyncio.get_running_loop()
         if command.get("op") in _SLOW:
-            threading.Thread(target=answer, name="wfkernel-command", daemon=True).start()
+            # In a copy of this context: ipykernel reads there which request a new widget belongs to.
+            work = contextvars.copy_context().run
+            threading.Thread(target=work, args=(answer,), name="wfkernel-command", daemon=True).start()
         else:
-            send(session.commands.do(command, by))
+            send(_do(session, command, by, request))
 
     handlers[REQUEST] = heard
     session.controlled = True
+
+
+def _do(session: Session, command: Command, by: str, request: dict[str, Any]) -> Reply:
+    """A command of the notebook's run; or ``open``, which shows the run `run` to who asks, and ``close`` with its `view`."""
+    match command.get("op"):
+        case "open":
+            from wfkernel.notebook.live import show_run_to
+
+            try:
+                return {"ok": True, "view": show_run_to(session, session.store.find(str(command["run"])), request)}
+            except WorkflowError as error:
+                return {"ok": False, "problems": [["", str(error)]]}
+        case "close":
+            session.close_view(str(command["view"]))
+            return {"ok": True}
+    return session.commands.do(command, by)
 
 
 def deaf(session: Session) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from wfkernel.engine.run import Run
     from wfkernel.notebook.session import Session
 
-__all__ = ["LiveView", "form_view", "show_engine_run", "show_form", "show_run", "show_run_button"]
+__all__ = ["LiveView", "form_view", "show_engine_run", "show_form", "show_run", "show_run_button", "show_run_to"]
 
 RESTING: Final = ("suspended", "paused", "success", "failed", "tripwire", "canceled")
 PATIENCE: Final = 3.0
@@ -39,12 +39,21 @@ _log = logging.getLogger("wfkernel")
 
 
 class LiveView:
-    """A widget that follows `source`, in an output of the cell that made it."""
+    """A widget that follows `source`, in an output of the cell that made it.
 
-    def __init__(self, session: Session, source: Source, focus: str = "", cell_id: str = "") -> None:
+    `parent` is the request that made the view and has its output; by default the one that is executed.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        source: Source,
+        focus: str = "",
+        cell_id: str = "",
+        parent: dict[str, Any] | None = None,
+    ) -> None:
         self._session, self._source, self.focus = session, source, focus
-        self.parent = parent_header(session.shell)
-        """The request that made the view: its output is where the view stands."""
+        self.parent = parent_header(session.shell) if parent is None else parent
         self.display_id = f"wfkernel-{uuid.uuid4().hex}"
         self._feed = Feed(lambda: source.state, session.refresher.changed)
         self._unwatch = source.watch(self._feed.heard)
@@ -133,14 +142,22 @@ class LiveView:
 
 def show_run(session: Session, run_id: str | None = None) -> None:
     """Show a run, by default the session's own, and keep the view up to date."""
-    source: Source
+    LiveView(session, _source_of(session, run_id)).show()
+
+
+def show_run_to(session: Session, run_id: str, request: dict[str, Any]) -> str:
+    """Show a run to who sent the `request`, outside the notebook. Returns the view's name, by which it is closed."""
+    view = LiveView(session, _source_of(session, run_id), parent=request)
+    data, metadata = view.bundle()
+    publish(session.shell, request, "display_data", {"data": data, "metadata": metadata, "transient": {}})
+    return str(view.widget.view_id)
+
+
+def _source_of(session: Session, run_id: str | None) -> Source:
     if run_id is None or (session.has_run and run_id == session.run.run_id):
-        source = SessionSource(session)
-    elif (run := executing(run_id)) is not None:
-        source = EngineSource(run)
-    else:
-        source = StoredSource(session.store, run_id)
-    LiveView(session, source).show()
+        return SessionSource(session)
+    run = executing(run_id)
+    return StoredSource(session.store, run_id) if run is None else EngineSource(run)
 
 
 def show_engine_run(session: Session, run: Run) -> None:

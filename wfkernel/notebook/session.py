@@ -108,6 +108,13 @@ class Session:
         self.drop_view(view.parent, view.focus)
         self.views[cell_key(view.parent, view.focus)] = view
 
+    def close_view(self, view_id: str) -> None:
+        """Nobody looks at this view any more."""
+        for key, view in list(self.views.items()):
+            if view.widget.view_id == view_id:
+                del self.views[key]
+                view.close()
+
     def view(self, view_id: str | None) -> LiveView | None:
         """The view of that id, if it is still followed."""
         return next((view for view in list(self.views.values()) if view.widget.view_id == view_id), None)
