@@ -113,7 +113,7 @@ def test_cut_after_any_event_of_a_workflow_with_everything_in_it() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(list(ENTRIES)), min_size=1, max_size=5, unique=True), st.data())
 def test_cut_after_some_event_of_any_workflow(entries: list[str], data: st.DataObject) -> None:
-    check(lambda log: build(entries, log), lambda places: data.draw(st.sampled_from(places)))
+    check(lambda log: build(entries, log), lambda places: places[data.draw(st.integers(0, 9_999)) % len(places)])
 
 
 def test_cut_after_any_event_of_a_durable_function() -> None:

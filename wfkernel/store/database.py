@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from wfkernel.errors import StoreCorrupt, StoreError, StoreLocked, StoreTooNew
 from wfkernel.store import schema
-from wfkernel.store.journal import SUFFIX, TornTail, join_frames, owner_of, read_frames
+from wfkernel.store.journal import SUFFIX, TornTail, events_of, join_frames, owner_of, read_frames
 from wfkernel.store.owner import is_alive
 from wfkernel.store.projection import insert_rows
 from wfkernel.store.read import transaction
@@ -36,6 +36,8 @@ from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     import duckdb
+
+    from wfkernel.engine.events import Event
 
 __all__ = ["Database"]
 
@@ -50,6 +52,8 @@ BUSY_SECONDS: Final = 1.0
 """While steps end in quick succession the background folds no more often than this: readers fold what they need."""
 FOLD_BYTES: Final = 4 << 20
 """How much of the journals is moved in one transaction."""
+READ_BYTES: Final = 1 << 19
+"""How much of the journals is read for the sake of one run rather than moved."""
 
 _turns: dict[tuple[int, Path], FileLock] = {}
 
@@ -73,8 +77,8 @@ class Database:
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
-    def open(self, *, wait: float = LOCK_WAIT) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The connection, with everything journaled so far in its tables.
+    def open(self, *, wait: float = LOCK_WAIT, fold: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The connection, with everything journaled so far in its tables (unless `fold` is false, see `journaled`).
 
         Raises `StoreLocked`, `StoreCorrupt` or `StoreTooNew`, each naming the file and what to do.
         """
@@ -82,7 +86,7 @@ class Database:
 
         with self._lock:
             try:
-                yield self._opened(wait)
+                yield self._opened(wait, fold)
             except duckdb.Error as error:
                 if not _tells_of_damage(error):
                     raise
@@ -117,10 +121,30 @@ class Database:
                     self._opened(wait)
             self._close_connection()
 
-    def _opened(self, wait: float) -> duckdb.DuckDBPyConnection:
+    def journaled(self, connection: duckdb.DuckDBPyConnection, run_id: str) -> list[Event]:
+        """The events of a run that are not in the tables yet, in order; for who has opened the file without folding.
+
+        Moving a few events takes as long as moving a thousand, about 50 ms, and nobody has to wait for that who only
+        wants to know one run. Where there is much in the journals, it is moved after all.
+        """
+        events: list[Event] = []
+        files = self._files()
+        folded = self._offsets(connection) if files else {}
+        behind = {file: size - folded.get(file.name, 0) for file in files if (size := file.stat().st_size)}
+        if sum(behind.values()) > READ_BYTES:
+            self._fold(connection)
+            return []
+        for file in [file for file, size in behind.items() if size > 0]:
+            with contextlib.suppress(TornTail):
+                for _, frame in read_frames(file, self._reached(connection, file)):
+                    events += events_of(run_id, frame)
+        return sorted(events, key=lambda event: event.seq)
+
+    def _opened(self, wait: float, fold: bool = True) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
             self._connection = self._connect(wait)
-        self._fold(self._connection)
+        if fold:
+            self._fold(self._connection)
         return self._connection
 
     def _close_connection(self) -> None:
@@ -201,11 +225,10 @@ class Database:
 
         A transaction takes as long for one event as for hundreds, so journals do not get one each.
         """
-        files = sorted(self._journals.glob(f"*{SUFFIX}")) if self._journals.is_dir() else []
+        files = self._files()
         if not files:
             return
-        if self._folded is None:
-            self._folded = dict(connection.execute("SELECT file, folded FROM wf.journals").fetchall())
+        folded = self._offsets(connection)
         rows: list[bytes] = []
         reached: dict[str, int] = {}
         size = 0
@@ -215,13 +238,10 @@ class Database:
             # Asked before reading: what is complete now holds nothing more when it has been read to its end.
             if self._is_complete(file, files):
                 complete[file] = False
-            if file.stat().st_size <= self._folded.get(file.name, 0):
+            if file.stat().st_size <= folded.get(file.name, 0):
                 continue
-            # Asked again: another `Store` of this process, which shares the open file, may have moved it along.
-            row = execute(connection, "SELECT folded FROM wf.journals WHERE file = ?", [file.name]).fetchone()
-            self._folded[file.name] = row[0] if row else 0
             try:
-                for offset, frame in read_frames(file, self._folded[file.name]):
+                for offset, frame in read_frames(file, self._reached(connection, file)):
                     rows.append(frame)
                     reached[file.name] = offset
                     size += len(frame)
@@ -238,7 +258,22 @@ class Database:
                 self._quarantine(file)
             file.unlink()  # first the file: without its offset it would be folded a second time
             execute(connection, "DELETE FROM wf.journals WHERE file = ?", [file.name])
-            self._folded.pop(file.name, None)
+            folded.pop(file.name, None)
+
+    def _files(self) -> list[Path]:
+        return sorted(self._journals.glob(f"*{SUFFIX}")) if self._journals.is_dir() else []
+
+    def _offsets(self, connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+        """How far each journal is in the tables, as far as known."""
+        if self._folded is None:
+            self._folded = dict(connection.execute("SELECT file, folded FROM wf.journals").fetchall())
+        return self._folded
+
+    def _reached(self, connection: duckdb.DuckDBPyConnection, file: Path) -> int:
+        """The same of one, asked again: another `Store` of this process, which shares the open file, may have moved it."""
+        row = execute(connection, "SELECT folded FROM wf.journals WHERE file = ?", [file.name]).fetchone()
+        offset = self._offsets(connection)[file.name] = row[0] if row else 0
+        return offset
 
     def _is_complete(self, file: Path, files: list[Path]) -> bool:
         """Whether nobody will write to `file` any more: only the newest file of a living process is still written."""

@@ -8,7 +8,6 @@ Runs with the durability ``exit`` write nothing before they stop, so there is no
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wfkernel.engine.events import Event
 from wfkernel.errors import StoreLocked
 from wfkernel.store.claims import CLAIMED
-from wfkernel.store.journal import SUFFIX, TornTail, read_frames
+from wfkernel.store.journal import SUFFIX, TornTail, events_of, read_frames
 
 if TYPE_CHECKING:
     from wfkernel.store.store import Store
@@ -92,7 +91,6 @@ class Follower:
             return 1
 
     def _journaled(self) -> Iterator[Event]:
-        wanted = json.dumps(self._run_id).encode()
         for file in self._store.journals.glob(f"*{SUFFIX}"):
             offset = self._offsets.get(file, 0)
             try:
@@ -100,10 +98,6 @@ class Follower:
                     continue
                 for reached, frame in read_frames(file, offset):
                     self._offsets[file] = reached
-                    if wanted in frame:
-                        for row in json.loads(frame):
-                            event = Event(*row)
-                            if event.run_id == self._run_id and event.seq > self._last:
-                                yield event
+                    yield from (event for event in events_of(self._run_id, frame) if event.seq > self._last)
             except (FileNotFoundError, TornTail):  # moved to the database, or being written just now
                 continue

@@ -13,6 +13,7 @@ once, whoever moves it. A full file is followed by the next one (`<owner>.1.wfj`
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import threading
@@ -21,10 +22,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from wfkernel.engine.events import Event, encode_events
+from wfkernel.engine.events import Event, encode_events, to_json
 from wfkernel.store.disk import sync_folder, write_all
 
-__all__ = ["SUFFIX", "Journal", "TornTail", "join_frames", "owner_of", "read_frames"]
+__all__ = ["SUFFIX", "Journal", "TornTail", "events_of", "join_frames", "owner_of", "read_frames"]
 
 SUFFIX: Final = ".wfj"
 ROTATE_BYTES: Final = 16 * 1024 * 1024
@@ -146,6 +147,13 @@ def read_frames(file: Path, offset: int) -> Iterator[tuple[int, bytes]]:
                 raise TornTail(offset, complete=True)
             offset += size + length
             yield offset, body
+
+
+def events_of(run_id: str, body: bytes) -> list[Event]:
+    """The events of one run in the body of a frame."""
+    if to_json(run_id).encode("utf-8") not in body:  # most frames are other runs'
+        return []
+    return [Event(*row) for row in json.loads(body) if row[0] == run_id]
 
 
 def join_frames(bodies: list[bytes]) -> str:

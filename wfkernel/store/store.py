@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import importlib.util
 import os
 import re
@@ -30,7 +31,6 @@ from wfkernel.store.blobs import BlobDir
 from wfkernel.store.checkpoints import AutoCheckpoint, Checkpoint, Checkpoints, load_state
 from wfkernel.store.claims import Claims
 from wfkernel.store.codecs import decode_value, encode_value
-from wfkernel.store.context import Context
 from wfkernel.store.database import Database
 from wfkernel.store.follow import Follower
 from wfkernel.store.journal import Journal
@@ -43,6 +43,8 @@ from wfkernel.store.wire import Receiver, send
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
+
+    from wfkernel.store.context import Context
 
 __all__ = ["Store", "open_store"]
 
@@ -59,8 +61,6 @@ class Store:
         self.quarantine = folder / "quarantine"
         """What was damaged and taken out, for people to look at."""
         self.database = Database(self.path, self.journals, self.owners)
-        self.context = Context(self.database)
-        """The texts that can be searched."""
         self.checkpoints = Checkpoints(self.database)
         self.claims = Claims(self.owners)
         self._lock = threading.Lock()
@@ -69,6 +69,13 @@ class Store:
         self._receiver: tuple[str, Receiver] | None = None
         # A background thread still inside DuckDB when the interpreter goes away would abort the process.
         atexit.register(_close_if_alive, weakref.ref(self))
+
+    @functools.cached_property
+    def context(self) -> Context:
+        """The texts that can be searched."""
+        from wfkernel.store.context import Context
+
+        return Context(self.database)
 
     def checkpoint(self, run_id: str, label: str = "") -> Checkpoint:
         """Make a checkpoint of a run where it stands now. See `wfkernel.store.checkpoints`."""
@@ -221,8 +228,14 @@ class Store:
         return state
 
     def _stored(self, run_id: str) -> RunState | None:
-        with self.database.open() as connection:
-            return load_state(connection, run_id)
+        with self.database.open(fold=False) as connection:
+            journaled = self.database.journaled(connection, run_id)  # first: it may move them to the tables
+            state = load_state(connection, run_id)
+        for event in journaled:
+            if state is None:
+                state = RunState(run_id)
+            state.apply(event)
+        return state
 
     def exists(self, run_id: str) -> bool:
         """Whether there is a run of exactly this id."""
