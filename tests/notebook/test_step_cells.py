@@ -341,4 +341,4 @@ class TestMistakes:
     def test_a_store_that_cannot_be_read(self, kernel, tmp_path):
         (tmp_path / ".wfkernel").mkdir()
         (tmp_path / ".wfkernel" / "store.duckdb").write_bytes(b"not a database" * 1000)
-        self.refused(kernel(), "%%step a\nx = 1", "StoreCorrupt", "cannot be read", "Move the file away")
+        self.refused(kernel(), "%%step a\nx = 1", "StoreCorrupt", "cannot be read", "move the file away")

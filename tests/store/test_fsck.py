@@ -189,7 +189,7 @@ os.kill(os.getpid(), 9)
         done = wf("fsck", store=filled)
         assert done.returncode == 1, done.stderr
         assert done.stdout.startswith("database: ")
-        assert "Put a backup in its place" in done.stdout
+        assert "wf recover --from FILE" in done.stdout
         assert len(done.stdout.splitlines()) == 1
         filled.path.write_bytes(data)
         assert check(filled) == []

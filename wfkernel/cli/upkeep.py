@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wfkernel.cli.shared import FAILED, USAGE, JsonOption, StoreOption, family, opened, print_json, print_table, utc
 from wfkernel.errors import StoreError
+
+if TYPE_CHECKING:
+    from wfkernel.store.store import Store
 
 commands = family()
 
@@ -34,15 +37,30 @@ def fsck(store: StoreOption = None, as_json: JsonOption = False) -> None:
 
 @commands.command()
 def recover(
-    run: Annotated[str, typer.Argument(help="The run: its id or the beginning of it.")],
+    run: Annotated[
+        str | None,
+        typer.Argument(help="The run: its id or the beginning of it. None: the store, if it cannot be read."),
+    ] = None,
     to: Annotated[int | None, typer.Option("--to", metavar="SEQ", min=0, help="Default: the last good event.")] = None,
+    backup: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="A backup of an unreadable store to start from.")
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a damaged run back to its last good event; the rest goes to a file in quarantine."""
+    """Take a damaged run back to its last good event; the rest goes to a file in quarantine.
+
+    Without a run: bring back what can be read of a store whose file is damaged, from a backup, the journals and itself.
+    """
     from wfkernel.store.recover import recover as recover_run
 
     kept = opened(store)
+    if run is None:
+        if to is not None:
+            raise StoreError("--to goes with a run: wf recover RUN --to SEQ")
+        return _recover_store(kept, backup, as_json)
+    if backup is not None:
+        raise StoreError("--from is for a store that cannot be read: wf recover --from FILE, without a run")
     done = recover_run(kept, kept.find(run), to)
     if as_json:
         status = done.state.status if done.state else None
@@ -54,6 +72,30 @@ def recover(
     typer.echo(f"run {done.run_id} is as it was at event {done.seq}, {done.removed} events were taken out{aside}")
     if done.state is not None and done.state.status not in ("success", "canceled"):
         typer.echo(f"go on with it: wf resume {done.run_id}")
+
+
+def _recover_store(store: Store, backup: Path | None, as_json: bool) -> None:
+    from wfkernel.store.salvage import salvage
+
+    if backup is not None and not backup.is_file():
+        raise StoreError(f"there is no backup {backup}")
+    done = salvage(store, backup)
+    if as_json:
+        print_json({**asdict(done), "complete": done.complete})
+    else:
+        typer.echo(f"the unreadable file is kept: {done.kept_in}")
+        typer.echo(f"{done.from_backup:6} events from {done.backup or 'no backup (wf recover --from FILE names one)'}")
+        typer.echo(f"{done.from_journals:6} events from journals")
+        typer.echo(f"{done.from_file:6} events that could be read in the file")
+        typer.echo(f"{done.runs:6} runs are in {store.path} now")
+        if done.unread is None:
+            typer.echo("lost: what stood in the file alone; nothing in it can be read, not even which runs it had")
+        for run_id in done.unread or ():
+            typer.echo(f"lost: events of run {run_id} that stood in the file alone")
+        for problem in done.problems:
+            typer.echo(str(problem))
+    if not done.complete:
+        raise typer.Exit(FAILED)
 
 
 @commands.command()

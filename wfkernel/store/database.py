@@ -15,9 +15,11 @@ would be lost.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import random
 import re
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -55,6 +57,7 @@ FOLD_BYTES: Final = 4 << 20
 READ_BYTES: Final = 1 << 19
 """How much of the journals is read for the sake of one run rather than moved."""
 
+_log = logging.getLogger("wfkernel")
 _turns: dict[tuple[int, Path], FileLock] = {}
 
 
@@ -139,6 +142,24 @@ class Database:
                 for _, frame in read_frames(file, self._reached(connection, file)):
                     events += events_of(run_id, frame)
         return sorted(events, key=lambda event: event.seq)
+
+    def replace(self, kept_in: Path, by: Path | None) -> None:
+        """Move the file to `kept_in` and put a copy of `by`, or none, in its place. Raises `StoreLocked`."""
+        with self._lock:
+            self._close_connection()
+            new = self.path.with_name(f"{self.path.name}.new")
+            if by is not None:
+                shutil.copyfile(by, new)
+            kept_in.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with self._turn().acquire(timeout=LOCK_WAIT):
+                    for end in ("", ".wal"):
+                        if (file := self.path.with_name(self.path.name + end)).exists():
+                            file.replace(kept_in.with_name(kept_in.name + end))
+                    if by is not None:
+                        new.replace(self.path)
+            except Timeout as error:
+                raise _explain(error, self.path) from None
 
     def _opened(self, wait: float, fold: bool = True) -> duckdb.DuckDBPyConnection:
         if self._connection is None:
@@ -333,6 +354,10 @@ class Database:
                     self._journaled = True
                     self._wake.set()
                     pause = min(pause * 2, 1.0)
+                except StoreError as error:  # whoever reads next is told too; steps go on, in the journal
+                    _log.warning("what is written stays in the journal: %s", error)
+                    self._journaled = True
+                    return
             elif time.monotonic() - self._used >= IDLE_SECONDS or self._is_wanted():
                 self._close_connection()
 
@@ -360,6 +385,6 @@ def _explain(error: Exception, path: Path) -> StoreError:
         detail = f" (file format {numbers[0]}, readable {numbers[1]})" if len(numbers) > 1 else ""
         return StoreTooNew(f"the store {path} was written by a newer DuckDB{detail}. Upgrade: pip install -U duckdb")
     return StoreCorrupt(
-        f"the store {path} cannot be read: {text.splitlines()[0]} Move the file away to start a new store "
-        "(the values beside it are kept), or put a backup in its place."
+        f"the store {path} cannot be read: {text.splitlines()[0]} `wf recover` brings back what can be "
+        "read, from a backup too (--from FILE), and keeps the file; or move the file away to start a new store."
     )

@@ -82,13 +82,13 @@ def check(store: Store) -> list[Problem]:
                 *_bad_values(connection, store.blobs),
             ]
     except StoreCorrupt as error:
-        problems = [Problem("database", str(error).partition(" Move the file")[0], _DATABASE_ADVICE)]
+        problems = [Problem("database", str(error).partition(" `wf recover`")[0], _DATABASE_ADVICE)]
     return [*problems, *_bad_journals(store), *_quarantined(store)]
 
 
 _DATABASE_ADVICE: Final = (
-    "Put a backup in its place (a copy of the file, or the .v<N> copy a migration left beside it), or move it away: the "
-    "next command starts a new store, takes in the journals that are still there, and the value files stay as they are"
+    "Bring back what can be read: wf recover (with a backup: wf recover --from FILE). The file itself is kept in quarantine, "
+    "and the value files stay as they are"
 )
 
 

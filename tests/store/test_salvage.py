@@ -1,0 +1,118 @@
+"""A database file that cannot be read costs what stood in it alone, and that is said."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.store.test_checkpoints import run_of
+from tests.store.test_fsck import wf
+from tests.store.test_store import execute
+from wfkernel.errors import StoreCorrupt, StoreError
+from wfkernel.store.backup import backup
+from wfkernel.store.fsck import check
+from wfkernel.store.salvage import salvage
+from wfkernel.store.store import Store
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """A store with the finished steps of run ``old``, whose process is gone."""
+    run_of(store, "a", "b", run_id="old")
+    store.checkpoint("old", "then")
+    store.context.remember("the sensor was replaced in May", {})
+    store.close()
+    return Store(store.path)
+
+
+def flip(file: Path, *places: int) -> None:
+    content = bytearray(file.read_bytes())
+    for place in places:
+        content[place] ^= 0xFF
+    file.write_bytes(content)
+
+
+HEADS = (4096 + 8, 8192 + 8)
+"""A byte in each of the two heads, of which DuckDB uses the newer."""
+
+
+def test_a_store_that_can_be_read_is_left_alone(filled):
+    with pytest.raises(StoreError, match="can be read"):
+        salvage(filled)
+    assert wf("recover", store=filled).returncode == 2
+
+
+def test_with_a_backup_only_what_came_after_it_and_was_folded_is_lost(filled, tmp_path):
+    copy = backup(filled, tmp_path / "copy").path
+    late = run_of(filled, "a", run_id="late")  # this process lives: its journal is still there
+    filled.database.close()
+    flip(filled.path, *HEADS)
+    with pytest.raises(StoreCorrupt, match="`wf recover` brings back"):
+        filled.runs()
+    done = salvage(filled, copy)
+    assert done.backup == copy
+    assert done.kept_in.is_file()
+    assert {r["run_id"] for r in filled.runs()} == {"old", "late"}
+    assert (done.from_backup, done.problems) == (5, [])
+    assert [c.label for c in filled.checkpoints.all("old")] == ["then"]
+    assert [p.kind for p in check(filled)] == ["quarantine"]
+    execute(late, "b")
+    assert filled.load("late").step("b").status == "success"
+
+
+def test_without_one_the_journals_are_all_there_is(filled):
+    flip(filled.path, 8, *HEADS)
+    run_of(filled, "a", run_id="new")  # steps go on while the file is damaged
+    done = wf("recover", "--json", store=filled)
+    assert done.returncode == 1, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["backup"], told["unread"], told["runs"], told["complete"]) == (None, None, 1, False)
+    assert told["from_journals"] == len(filled.events("new"))
+    assert Path(told["kept_in"]).parent == filled.quarantine
+    assert {r["run_id"] for r in filled.runs()} == {"new"}
+
+
+def test_what_is_readable_in_the_file_comes_back(tmp_path):
+    """Bytes flipped anywhere behind the heads: each run is back whole, or named."""
+    path = tmp_path / "store.duckdb"
+    code = (
+        "import sys; from pathlib import Path; from tests.store.test_checkpoints import run_of;"
+        "from wfkernel.store.store import Store; store = Store(Path(sys.argv[1]));"
+        "[run_of(store, *'abcdefgh', run_id=f'r{n}') for n in range(3)]; store.close()"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    whole = path.read_bytes()
+    expected = {f"r{n}": Store(path).events(f"r{n}") for n in range(3)}
+    chance = random.Random(7)
+    salvaged = 0
+    for n in range(12):
+        store = Store(tmp_path / str(n) / "store.duckdb")
+        store.path.parent.mkdir()
+        store.path.write_bytes(whole)
+        flip(store.path, chance.randrange(12_288, len(whole)))
+        if any(problem.kind == "database" for problem in check(store)):
+            done = salvage(store)
+            salvaged += 1
+            named = (
+                {p.run_id for p in done.problems}
+                | set(done.unread or ())
+                | (set(expected) if done.unread is None else set())
+            )
+            for run_id, events in expected.items():
+                assert run_id in named or store.events(run_id) == events
+        store.close()
+    assert salvaged > 0
+
+
+def test_a_backup_that_is_none_changes_nothing(filled, tmp_path):
+    flip(filled.path, 8, *HEADS)
+    (tmp_path / "junk").write_bytes(b"junk")
+    before = filled.path.read_bytes()
+    with pytest.raises(StoreError, match="is no backup of a store"):
+        salvage(filled, tmp_path / "junk")
+    assert filled.path.read_bytes() == before
