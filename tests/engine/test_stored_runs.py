@@ -212,7 +212,7 @@ def test_a_parked_sleep_ends_the_process_and_wake_takes_the_run_up(store: Store)
     async def work(x: int) -> int:
         return x + 1
 
-    flow = Workflow("w", store=store, park=0.05).then(work).sleep(0.3).then(work).commit()
+    flow = Workflow("w", store=store, park=0.05).then(work).sleep(2).then(work).commit()
     asleep = go(flow.create_run("r").start(1))
     assert asleep.status == "waiting"
     assert asleep.wake_at is not None

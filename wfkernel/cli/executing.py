@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from wfkernel.cli.targets import workflow_of
-from wfkernel.errors import DefinitionError, RunNotSuspended
+from wfkernel.errors import RunNotSuspended
 
 if TYPE_CHECKING:
     from wfkernel.engine.durability import Durability
@@ -59,16 +58,9 @@ def go_on(
 def try_again(
     store: Store, state: RunState, step: str | None, imports: Sequence[str] = (), *, progress: bool
 ) -> RunState:
-    """Execute a step (default: the one that failed) and what comes after it once more."""
-    target = (
-        step
-        or str((state.error or {}).get("step", ""))
-        or next((s.path for s in state.steps.values() if s.status == "failed"), "")
-    )
-    if not target:
-        raise DefinitionError(f"no step of run {state.run_id} failed: name one with --step, or run it anew: wf restart")
+    """Execute what failed once more, or with `step` that step and everything after it."""
     run = workflow_of(state, store, imports).create_run(state.run_id)
-    return _execute(run, run.time_travel(re.sub(r"\[\d+\]", "", target)), progress)
+    return _execute(run, run.time_travel(step) if step else run.retry(), progress)
 
 
 def _execute(run: Run, work: Coroutine[Any, Any, Any], progress: bool) -> RunState:

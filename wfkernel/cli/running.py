@@ -195,9 +195,9 @@ def retry(
     known = kept.load(kept.find(run))
     if step is not None and step not in known.steps:
         raise DefinitionError(f"run {known.run_id} has no step '{step}'. It has {', '.join(known.steps) or 'none'}.")
-    if step is None and known.status not in ("failed", "tripwire"):
+    if step is None and known.status not in ("failed", "tripwire", "canceled"):
         raise DefinitionError(
-            f"run {known.run_id} is {known.status}, not failed: name the step to go back to with --step"
+            f"run {known.run_id} is {known.status}, it did not fail: name the step to go back to with --step"
         )
     if _is_engine_run(known):
         from wfkernel.cli.executing import try_again

@@ -34,6 +34,9 @@ class SyncRun:
     def proceed(self, **options: Any) -> RunResult:
         return run_sync(self._run.proceed(**options))
 
+    def retry(self, **options: Any) -> RunResult:
+        return run_sync(self._run.retry(**options))
+
     def time_travel(self, step: Any, **options: Any) -> RunResult:
         return run_sync(self._run.time_travel(step, **options))
 

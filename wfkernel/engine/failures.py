@@ -140,7 +140,7 @@ class RunActive(WorkflowError):
 
 
 class RunNotActive(WorkflowError):
-    """The run cannot be restarted: it was neither running nor waiting."""
+    """The run is not in a state to be restarted, tried again or gone on with."""
 
 
 class ResumeTargetUnknown(WorkflowError):

@@ -6,7 +6,7 @@
         result = await run.resume({"approve": True})
 
 Every method also has a blocking form, for scripts: ``run.sync.start(...)``. A run belongs to one process at a time;
-`resume`, `restart`, `cancel`, `time_travel` first claim it, which is one atomic act between all processes.
+`resume`, `restart`, `retry`, `cancel`, `time_travel` first claim it, which is one atomic act between all processes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from wfkernel.engine.signal import CancelSignal
 from wfkernel.engine.state import RunState
 from wfkernel.engine.stream import BUFFER, Overflow
 from wfkernel.engine.streaming import Stream
-from wfkernel.engine.travel import Change, Given, encoded, state_after, travel_events
+from wfkernel.engine.travel import Change, Given, encoded, retry_events, state_after, travel_events
 from wfkernel.engine.values import reveal
 from wfkernel.errors import ResumeAlreadyClaimed, RunNotFound, RunNotSuspended, StateMigrationError, WorkflowError
 
@@ -291,6 +291,23 @@ class Run:
             if state.status != "paused":
                 raise RunNotActive(f"run '{self.run_id}' is {state.status}, not paused.")
             return [(ev.RUN_CONTINUE, "", {"status": "running"})]
+
+        self._claim(decide, migrates=True)
+        return await self._drive(self._new_core(per_step), reveal(self.state.input, self.options.codec))
+
+    async def retry(self, *, per_step: bool = False) -> RunResult:
+        """Try a run again that failed, hit a tripwire or was canceled. What finished is kept, also the finished items of a
+        foreach and the answers that were given; what failed is executed again, with the code as it is now.
+
+        Steps that were compensated for are done again. To go back further, `time_travel`. Raises `RunNotActive` for a run
+        that did not end that way.
+        """
+        self.program.check_runnable()
+
+        def decide(state: RunState) -> list[Change]:
+            if state.status not in ("failed", "tripwire", "canceled"):
+                raise RunNotActive(f"run '{self.run_id}' is {state.status}: there is nothing to try again.")
+            return retry_events(self.program, state, self.options.codec)
 
         self._claim(decide, migrates=True)
         return await self._drive(self._new_core(per_step), reveal(self.state.input, self.options.codec))

@@ -9,12 +9,13 @@ This file knows nothing of notebooks or of DuckDB: the log it writes to is given
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.answers import answer_event, opened_answer, prepared_answers, validate_answer
@@ -33,6 +34,7 @@ __all__ = ["EventLog", "Inputs", "ScriptRun", "StepRun"]
 
 Inputs = dict[str, dict[str, Any]]
 """name -> {"digest": content digest, "from": name of the step that bound it, "" for a plain cell}."""
+_OURS: Final = f"{Path(__file__).parents[1]}{os.sep}"
 
 
 class ScriptRun:
@@ -274,7 +276,7 @@ def describe_error(error: BaseException) -> dict[str, Any]:
     described: dict[str, Any] = {
         "type": type(error).__name__,
         "message": str(error) or type(error).__name__,
-        "traceback": "".join(traceback.format_exception(type(error), error, _users_part(error)))[-20_000:],
+        "traceback": _users_part(error)[-20_000:],
     }
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
@@ -282,12 +284,19 @@ def describe_error(error: BaseException) -> dict[str, Any]:
     return described
 
 
-def _users_part(error: BaseException) -> TracebackType | None:
-    """The error's traceback from the first frame that is not wfkernel's own."""
-    found = error.__traceback__
-    while found is not None and found.tb_frame.f_globals.get("__name__", "").partition(".")[0] == "wfkernel":
-        found = found.tb_next
-    return found or error.__traceback__
+def _users_part(error: BaseException) -> str:
+    """The traceback without the frames of wfkernel's own, which tell a reader nothing about the mistake."""
+    told = traceback.TracebackException.from_exception(error)
+    part: traceback.TracebackException | None = told
+    while part is not None:
+        part.stack = _users_frames(part.stack)
+        part = part.__cause__ or part.__context__
+    return "".join(told.format())
+
+
+def _users_frames(stack: traceback.StackSummary) -> traceback.StackSummary:
+    theirs = [frame for frame in stack if not frame.filename.startswith(_OURS)]
+    return traceback.StackSummary.from_list(theirs) if theirs else stack
 
 
 def _digests(inputs: Inputs) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from wfkernel.engine.options import Program
 from wfkernel.engine.state import RunState, StepState, parent_path
 from wfkernel.engine.values import Codec, reveal_fields, stored_value
 
-__all__ = ["Change", "Given", "encoded", "state_after", "travel_events"]
+__all__ = ["Change", "Given", "encoded", "retry_events", "state_after", "travel_events"]
 
 Change = tuple[str, str, dict[str, Any]]
 """(type, path, payload) of an event to be added."""
@@ -50,6 +51,39 @@ def travel_events(program: Program, known: RunState, target: str, given: Given, 
             answer = answer_event(len(step.answers), plain_answer(given.resume_data), "time travel", schema)
             events.append((ev.STEP_RESUMED, step.path, answer))
     return events
+
+
+def retry_events(program: Program, known: RunState, codec: Codec | None) -> list[Change]:
+    """The events that take a run that ended early back to where it was before that: what failed or was cut short is to be
+    done again, what is finished is not, items of a foreach and answers included.
+
+    A run that was compensated for goes back to the earliest step that was undone.
+    """
+    undone = {path for path, _, _ in known.compensable[len(known.compensable) - known.compensated :]}
+    if undone:
+        first = next(path for path in known.steps if path in undone)
+        return travel_events(program, known, re.sub(r"\[\d+\]", "", first), Given(..., None, {}, ...), codec)
+    failed = [step for step in known.steps.values() if step.status == "failed" and not step.excused]
+    if known.mode == "function":
+        failed = _uncaught(known, failed)
+    cut_short = [step for step in known.steps.values() if step.status == "canceled"]
+    innermost = max(failed, key=lambda step: len(step.path), default=None)
+    body = {
+        "status": "running", "to": innermost.path if innermost else "", "dropped": [],
+        "reopened": [step.path for step in (*failed, *cut_short)],
+    }  # fmt: skip
+    return [(ev.RUN_TRAVEL, "", body)]
+
+
+def _uncaught(known: RunState, failed: list[StepState]) -> list[StepState]:
+    """The failed steps whose exception a durable function did not catch: after one it caught, it went on with others."""
+    last = max((step.started_at or 0.0 for step in known.steps.values()), default=0.0)
+    why = known.error or {}
+    same = [
+        step for step in failed if all((step.error or {}).get(part) == why.get(part) for part in ("type", "message"))
+    ]
+    cause = max(same, key=lambda step: step.ended_at or 0.0, default=None)
+    return [step for step in failed if step is cause or (step.ended_at or 0.0) >= last]
 
 
 def state_after(known: RunState, at: StepState, codec: Codec | None) -> dict[str, Any]:

@@ -124,6 +124,9 @@ class EngineSource:
             case "cancel":
                 return self._begin(run.cancel("canceled in the run view"))
             case "retry":
+                failed = step in run.state.steps and run.state.steps[step].status == "failed"
+                if failed and run.status in ("failed", "tripwire"):
+                    return self._begin(run.retry())
                 return self._begin(run.time_travel(item[1] if item else step))
             case "travel":
                 return self._begin(run.time_travel(item[1] if item else step, per_step=True))
