@@ -24,49 +24,61 @@ class Syncable(Protocol):
     def sync(self) -> None: ...
 
 
+class _Turn:
+    """Who waits for one log in one turn of an event loop."""
+
+    __slots__ = ("error", "over", "waiting")
+
+    def __init__(self) -> None:
+        self.over = False
+        """The disk has them, or refused: then with `error`."""
+        self.error: Exception | None = None
+        self.waiting: list[asyncio.Future[None]] | None = None
+        """While a thread waits for the disk: whom to wake then."""
+
+
 class _Turns:
-    """Who waits for one log on one event loop."""
+    """Waiting for one log on one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, log: Syncable) -> None:
-        self._loop, self._log = loop, log
-        self._waiting: list[asyncio.Future[None]] = []
+        self._loop, self.log = loop, log
+        self._turn = _Turn()
         self._seconds = 0.0
         """What the last sync took."""
 
-    def wait(self) -> asyncio.Future[None]:
-        if not self._waiting:
-            self._loop.call_soon(self._sync)
-        future = self._loop.create_future()
-        self._waiting.append(future)
-        return future
+    async def wait(self) -> None:
+        turn = self._turn
+        await asyncio.sleep(0)  # whatever is ready runs, and writes and waits too
+        if not turn.over:  # the first to go on syncs for all
+            if turn.waiting is None:
+                self._turn = _Turn()
+                if self._seconds <= SLOW_SECONDS:
+                    self._sync(turn)
+                else:
+                    turn.waiting = []
+                    self._loop.run_in_executor(None, self._sync, turn).add_done_callback(lambda _: _wake(turn))
+            if turn.waiting is not None:
+                woken = self._loop.create_future()
+                turn.waiting.append(woken)
+                await woken
+        if turn.error is not None:
+            raise turn.error
 
-    def _sync(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        if self._seconds > SLOW_SECONDS:
-            self._loop.run_in_executor(None, self._timed).add_done_callback(
-                lambda done: _settle(waiting, done.result())
-            )
-        else:
-            _settle(waiting, self._timed())
-
-    def _timed(self) -> BaseException | None:
+    def _sync(self, turn: _Turn) -> None:
         begun = time.perf_counter()
         try:
-            self._log.sync()
+            self.log.sync()
         except Exception as error:
-            return error
+            turn.error = error
         self._seconds = time.perf_counter() - begun
-        return None
+        turn.over = turn.waiting is None  # in a thread: not before those who wait are woken
 
 
-def _settle(waiting: list[asyncio.Future[None]], error: BaseException | None) -> None:
-    for future in waiting:
-        if future.done():  # whoever waited was canceled
-            continue
-        if error is None:
+def _wake(turn: _Turn) -> None:
+    turn.over = True
+    for future in turn.waiting or ():
+        if not future.done():  # else whoever waited was canceled
             future.set_result(None)
-        else:
-            future.set_exception(error)
 
 
 _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _Turns]] = WeakKeyDictionary()
@@ -79,6 +91,6 @@ async def on_disk(log: Syncable) -> None:
     if logs is None:
         logs = _turns[loop] = {}
     turns = logs.get(id(log))
-    if turns is None or turns._log is not log:
+    if turns is None or turns.log is not log:
         turns = logs[id(log)] = _Turns(loop, log)
     await turns.wait()

@@ -75,9 +75,13 @@ class Phase(StrEnum):
     PAUSED = "paused"
     CANCELLED = "cancelled"
 
+    __hash__ = str.__hash__  # enum's own is Python code, and every event looks phases up
+
 
 class Signal(StrEnum):
     """What can happen to a run."""
+
+    __hash__ = str.__hash__
 
     INITIATE_WORKFLOW = "initiate_workflow"
     PARSE_WORKFLOW = "parse_workflow"

@@ -22,28 +22,30 @@ class CancelSignal:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._event = threading.Event()
+        self._is_set = False
         self._listeners: list[Callable[[], object]] = []
         self.reason = ""
 
     def set(self, reason: str = "canceled") -> None:
         """Ask the step to end. `reason` is for people: "canceled", "timed out after 5 s"."""
         with self._lock:
-            if self._event.is_set():
+            if self._is_set:
                 return
             self.reason = reason
-            self._event.set()
+            self._is_set = True
             listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener()
 
     def is_set(self) -> bool:
         """Whether the step should end."""
-        return self._event.is_set()
+        return self._is_set
 
     def wait_blocking(self, timeout: float | None = None) -> bool:
         """Block this thread until the signal is set or `timeout` seconds are over; tells whether it is set."""
-        return self._event.wait(timeout)
+        event = threading.Event()
+        with self.listening(event.set):
+            return event.wait(timeout)
 
     async def wait(self) -> None:
         """Wait until the signal is set."""
@@ -64,7 +66,7 @@ class CancelSignal:
     def listening(self, listener: Callable[[], object]) -> Iterator[None]:
         """Within the block, `listener` is called once, in the thread that sets the signal; at once if it is set."""
         with self._lock:
-            already = self._event.is_set()
+            already = self._is_set
             if not already:
                 self._listeners.append(listener)
         if already:

@@ -164,12 +164,12 @@ class RunState:
 
     def _move(self, event: Event) -> None:
         """Let the state machine say where the event takes the run. Nothing else changes its phase or its status."""
-        ended = event.type == ev.RUN_FINISH
-        failed = ended and any(step.status == "failed" and not step.excused for step in self.steps.values())
+        facts = _BUSY if self.in_flight else _QUIET
+        if event.type == ev.RUN_FINISH:
+            failed = any(step.status == "failed" and not step.excused for step in self.steps.values())
+            facts = facts._replace(failed=failed)
         try:
-            self.position = lead_on(
-                self.position, event.type, event.payload, Facts(True, True, bool(self.in_flight), failed)
-            )
+            self.position = lead_on(self.position, event.type, event.payload, facts)
         except IllegalTransition as illegal:
             self.refused.append(f"event {event.seq}, {event.type}: {illegal}")
         self.status = status_of(self.position)
@@ -482,6 +482,9 @@ def _step_result(state: RunState, event: Event, payload: dict[str, Any]) -> None
         if payload.get("compensate"):
             state.compensable.append((event.path, step.input, step.output))
 
+
+_BUSY: Final = Facts(steps=True, graph=True, running=True, failed=False)
+_QUIET: Final = _BUSY._replace(running=False)
 
 _LEADS_ON: Final = frozenset(
     {ev.RUN_START, ev.RUN_ATTACH, ev.RUN_RESTART, ev.RUN_RESUME, ev.RUN_SUSPENDED, ev.RUN_FINISH, ev.RUN_WAITING,

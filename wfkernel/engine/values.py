@@ -80,8 +80,11 @@ def stored_payload(type_: str, payload: dict[str, Any], codec: Codec, durable: b
     stored = payload
     for name in _VALUE_FIELDS.get(type_, ()):
         if name in payload:
+            kept = stored_value(payload[name], codec, durable)
+            if kept is payload[name]:
+                continue
             stored = dict(stored) if stored is payload else stored
-            stored[name] = kept = stored_value(payload[name], codec, durable)
+            stored[name] = kept
             if kept.__class__ is dict and type_ == ev.STEP_RESULT and payload["status"] == "success":
                 # Where stored values of steps are looked for: see the view `step_values`.
                 shown = {field: kept[RECORD][field] for field in _SHOWN if field in kept[RECORD]}

@@ -93,6 +93,9 @@ class Store:
         return self._writer()[0].identity
 
     def _writer(self) -> tuple[Owner, Journal]:
+        owner, journal = self._owner, self._journal
+        if owner is not None and journal is not None and owner.pid == os.getpid():
+            return owner, journal
         with self._lock:
             if self._owner is None or self._journal is None or self._owner.pid != os.getpid():  # first use, or forked
                 self._owner = Owner(self.owners)
