@@ -23,14 +23,16 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check wfkernel tests
 	$(BIN)/mypy
 
-# The store on the newest DuckDB there is, which lies in a folder of its own in front of the environment's.
+# The store on the newest DuckDB there is, which lies in a folder of its own in front of the environment's;
+# `make duckdb-newest STORE_TESTS=tests/store` for all of its tests.
+STORE_TESTS ?= $(addprefix tests/store/test_,$(addsuffix .py,store durability fsck salvage migrations checkpoints claims sql views))
 duckdb-newest: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .duckdb-newest duckdb
-	PYTHONPATH=$(CURDIR)/.duckdb-newest:$(CURDIR) $(BIN)/python -m pytest -n 2 --dist loadfile tests/store
+	PYTHONPATH=$(CURDIR)/.duckdb-newest:$(CURDIR) $(BIN)/python -m pytest -n 2 --dist loadfile $(STORE_TESTS)
 
 # Timings, printed; no test asserts a time.
 bench: $(VENV)/.test
-	for name in import_time step_overhead frame_checkpoint engine workers store_steps context_recall context_search run_view; do \
+	for name in import_time step_overhead frame_checkpoint engine workers store_steps context_recall context_search run_view latencies commands many_processes; do \
 	  echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit 1; done
 
 # The same work in other engines, each installed in a folder of its own (~/.cache/wfkernel-peers).

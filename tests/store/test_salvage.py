@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +22,15 @@ from wfkernel.store.store import Store
 
 
 @pytest.fixture
-def filled(store: Store) -> Store:
+def filled(store: Store) -> Iterator[Store]:
     """A store with the finished steps of run ``old``, whose process is gone."""
     run_of(store, "a", "b", run_id="old")
     store.checkpoint("old", "then")
     store.context.remember("the sensor was replaced in May", {})
     store.close()
-    return Store(store.path)
+    opened = Store(store.path)
+    yield opened
+    opened.close()
 
 
 def flip(file: Path, *places: int) -> None:

@@ -59,6 +59,7 @@ READ_BYTES: Final = 1 << 19
 
 _log = logging.getLogger("wfkernel")
 _turns: dict[tuple[int, Path], FileLock] = {}
+_locks: dict[Path, threading.RLock] = {}
 
 
 class Database:
@@ -68,7 +69,9 @@ class Database:
         self.path = path
         self._journals, self._owners = journals, owners
         self._waiting = path.parent / "waiting"
-        self._lock = threading.RLock()
+        self._lock = _locks.setdefault(
+            path, threading.RLock()
+        )  # stores of one process with one path share the open file
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._folded: dict[str, int] | None = None
         """The offsets in ``wf.journals`` as far as known since the file was opened: what is not longer than that is folded."""
