@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from jsonschema import Draft202012Validator
@@ -102,6 +103,24 @@ def test_a_graph_is_mermaid_svg_or_json(tmp_path: Path) -> None:
     assert len(found["levels"][""]["arrows"]) == 4
     wf(tmp_path, "graph", "g.wf.yaml", "-f", "svg", "-o", "g.svg")
     assert (tmp_path / "g.svg").read_text().count("<rect") == 4
+
+
+def test_the_state_machine_prints_itself(tmp_path: Path) -> None:
+    assert wf(tmp_path, "machine").startswith("stateDiagram-v2\n    [*] --> idle\n")
+    found = json.loads(wf(tmp_path, "machine", "--json"))
+    assert (len(found["states"]), len(found["events"])) == (14, 30)
+    ends = {state["name"] for state in found["states"] if state["terminal"]}
+    assert {move["event"] for move in found["transitions"] if move["state"] in ends} == {"reset"}
+
+
+def test_a_file_runs_in_the_background_under_the_name_given(tmp_path: Path) -> None:
+    (tmp_path / "a.wf.yaml").write_text(TEXT)
+    (tmp_path / "mine.py").write_text(CODE)
+    begun = json.loads(wf(tmp_path, "start", "a.wf.yaml", "-p", "name=12", "--json"))
+    deadline = time.monotonic() + 60
+    while json.loads(wf(tmp_path, "show", begun["run_id"], "--json"))["status"] != "suspended":
+        assert time.monotonic() < deadline
+    assert (tmp_path / "ran").read_text() == "greet "
 
 
 def test_a_workflow_is_exported_and_runs_from_its_file(tmp_path: Path) -> None:
