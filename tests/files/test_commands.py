@@ -69,7 +69,10 @@ def wf(folder: Path, *arguments: str, status: int = 0) -> str:
 def test_a_file_runs_suspends_and_is_resumed_by_another_process(tmp_path: Path) -> None:
     (tmp_path / "a.wf.yaml").write_text(TEXT)
     (tmp_path / "mine.py").write_text(CODE)
-    stopped = json.loads(wf(tmp_path, "run", "a.wf.yaml", "-p", "name=12", "--json", status=75))
+    assert "has no input 'nmae' (did you mean 'name'?)" in wf(tmp_path, "run", "a.wf.yaml", "-p", "nmae=1", status=2)
+    stopped = json.loads(
+        wf(tmp_path, "run", "a.wf.yaml", "-p", "name=12", "--json", status=75)
+    )  # a text, for so it is declared
     assert (stopped["status"], stopped["steps"][1]["message"]) == ("suspended", "send hello 12 hello 12 ?")
     ended = json.loads(wf(tmp_path, "resume", stopped["run_id"], "--data", '{"approve": true}', "--json"))
     assert ended["status"] == "success"

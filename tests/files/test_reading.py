@@ -55,11 +55,11 @@ def test_anchors_and_merge_keys_work_and_keep_their_places() -> None:
         | st.integers(-(10**12), 10**12)
         | st.floats(allow_nan=False, allow_infinity=False)
         | st.text(),
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=99), inner, max_size=4)  # YAML: < 1,024,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=99), inner, max_size=4),
         max_leaves=20,
     )
 )
-def test_json_reads_as_json_does(data: object) -> None:
+def test_json_reads_as_json_does(data: object) -> None:  # with keys of less than 1,024 characters, YAML's limit
     text = json.dumps({"data": data})
     assert parse_text(text, "w.json").data == {"data": data}
 
@@ -111,6 +111,7 @@ def test_a_file_that_is_too_large_is_refused() -> None:
 # -- the format -------------------------------------------------------------------------------------------------------------
 
 WRONG = [
+    ("id: w\ninput: {n: integer}\nsteps: [{id: a, run: ls}]", "w.wf.yaml:2:8: the inputs by name stand under `inputs:`"),
     ("id: w", "w.wf.yaml:1:1: 'steps' is missing"),
     ("id: w\nsteps: []", "w.wf.yaml:2:8: steps: list should have at least 1 item"),
     ("id: w\nnmae: x\nsteps: [{id: a, run: ls}]", "w.wf.yaml:2:1: unknown key 'nmae' (did you mean 'name'?)"),

@@ -282,9 +282,15 @@ def _store_for(target: str, path: Any) -> Store:
 
 def _input(workflow: Any, parameter: list[str] | None, text: str | None) -> Any:
     """The input of a workflow: the JSON of --input, with the fields given by -p."""
+    from wfkernel.plan.reference import did_you_mean
+
     value = _json("--input", text)
-    texts = _texts_of(workflow)
-    fields = {name: said if name in texts else _value(said) for name, said in _parameters(parameter or []).items()}
+    declared = _declared(workflow)
+    fields = {}
+    for name, said in _parameters(parameter or []).items():
+        if declared is not None and name not in declared:
+            raise DefinitionError(f"-p {name}: {workflow.id} has no input '{name}'{did_you_mean(name, declared)}")
+        fields[name] = said if (declared or {}).get(name) == "string" else _value(said)
     if not fields:
         return value
     if value is not None and not isinstance(value, dict):
@@ -292,12 +298,12 @@ def _input(workflow: Any, parameter: list[str] | None, text: str | None) -> Any:
     return {**(value or {}), **fields}
 
 
-def _texts_of(workflow: Any) -> set[str]:
-    """The inputs that are declared to be texts: ``-p name=12`` gives such a one the text 12."""
+def _declared(workflow: Any) -> dict[str, Any] | None:
+    """The inputs a workflow file declares, with their types; None for other workflows, which may take anything."""
     from wfkernel.plan.declared import inputs_of
 
-    declared = inputs_of(getattr(workflow, "input", None)) or {}
-    return {name for name, told in declared.items() if "string" in (told, isinstance(told, dict) and told.get("type"))}
+    declared = inputs_of(getattr(workflow, "input", None))
+    return None if declared is None else {n: t.get("type") if isinstance(t, dict) else t for n, t in declared.items()}
 
 
 def _value(text: str) -> Any:

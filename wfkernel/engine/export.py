@@ -69,7 +69,7 @@ class _Exporter:
         if plan.retry.retries:
             found["retries"] = plan.retry.retries
         if plan.retry.delay:
-            found["delay"] = plan.retry.delay
+            found["delay"] = _short(plan.retry.delay)
         if plan.vars:
             found["vars"] = plan.vars
         if metadata:
@@ -77,8 +77,15 @@ class _Exporter:
         agents = dict(self._agents(plan))
         if agents:
             found["agents"] = agents
-        found["steps"] = [self.entry(node) for node in plan.nodes]
+        found["steps"] = self.entries(plan)
         return found
+
+    def entries(self, plan: Definition) -> list[dict[str, Any]]:
+        """The steps of a plan; those of a plan that is one graph stand for themselves, as people write them."""
+        match plan.nodes:
+            case [nodes.Graph(id="graph_1") as graph]:  # the name it gets when it is loaded
+                return self.vertices(graph)
+        return [self.entry(node) for node in plan.nodes]
 
     def _agents(self, plan: Definition) -> list[tuple[str, str]]:
         """The agents of a plan that have an address; the others have to be registered where the file is loaded."""
@@ -121,9 +128,12 @@ class _Exporter:
                 amount = self.call(node.amount) if isinstance(node.amount, nodes.Call) else node.amount
                 return {"id": node.id, "sleep_until" if node.until else "sleep": amount}
             case nodes.Graph():
-                keys = {vertex.body.id: vertex.body.key or vertex.body.id for vertex in node.vertices}
-                return {"id": node.id, "graph": [self.vertex(vertex, keys) for vertex in node.vertices]}
+                return {"id": node.id, "graph": self.vertices(node)}
         return self.body(node)
+
+    def vertices(self, graph: nodes.Graph) -> list[dict[str, Any]]:
+        keys = {vertex.body.id: vertex.body.key or vertex.body.id for vertex in graph.vertices}
+        return [self.vertex(vertex, keys) for vertex in graph.vertices]
 
     def vertex(self, vertex: nodes.Vertex, keys: dict[str, str]) -> dict[str, Any]:
         found = {**self.body(vertex.body), "needs": [keys[need] for need in vertex.needs]}
@@ -175,7 +185,7 @@ class _Exporter:
             given = terms.given.function.data
         if isinstance(body, nodes.Nested):
             if body.plan.inline:
-                found["steps"] = [self.entry(node) for node in body.plan.nodes]
+                found["steps"] = self.entries(body.plan)
             else:
                 found["workflow"] = self.workflow(body.plan)
         else:
@@ -214,7 +224,7 @@ class _Exporter:
         if spec.retry is not None and spec.retry != own.retry:
             found |= self.retry(spec.id, spec.retry, own.retry or RetryPolicy())
         if spec.timeout is not None and spec.timeout != own.timeout:
-            found["timeout"] = spec.timeout
+            found["timeout"] = _short(spec.timeout)
         if spec.outputs is not None and spec.outputs != own.outputs:
             if not isinstance(spec.outputs, Reshape):
                 raise DefinitionError(f"step '{spec.id}': its outputs are made by a function, which a file cannot say")
@@ -234,13 +244,18 @@ class _Exporter:
 
     def retry(self, id_: str, policy: RetryPolicy, own: RetryPolicy) -> dict[str, Any]:
         found: dict[str, Any] = {
-            key: getattr(policy, key) for key in ("retries", "delay", "backoff", "jitter", "cap")
+            key: _short(getattr(policy, key)) for key in ("retries", "delay", "backoff", "jitter", "cap")
             if getattr(policy, key) != getattr(own, key)
         }  # fmt: skip
         if policy.retry_on != own.retry_on and policy.retry_on is not None:
             several = isinstance(policy.retry_on, tuple)
             found["retry_on"] = [self.address(e) for e in policy.retry_on] if several else self.address(policy.retry_on)  # type: ignore[union-attr]
         return found or {"retries": policy.retries}
+
+
+def _short(number: Any) -> Any:
+    """300 rather than 300.0."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 def _plain(spec: StepSpec) -> StepSpec:

@@ -136,6 +136,10 @@ def _note_misfits(error: ValidationError, source: SourceText, note: Any) -> None
                     f"the id '{one['input']}' cannot be used: no '.', '[', ']', '#' and no space at its ends, please",
                     path,
                 )
+            case "string_type" if path == ("input",) and isinstance(one["input"], dict):
+                note(
+                    "the inputs by name stand under `inputs:`; `input:` is the address of a type for all of them", path
+                )
             case _:
                 given = one["input"]
                 shown = f", not {given!r}" if isinstance(given, str | int | float | bool) or given is None else ""
