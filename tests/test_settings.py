@@ -47,6 +47,14 @@ class TestWhatCounts:
         assert Workflow("a").options.durability == "exit"
         assert Workflow("a", durability="write").options.durability == "write"
 
+    def test_checkpoints_are_a_setting_that_code_overrides(self, project, monkeypatch):
+        monkeypatch.setenv("WFKERNEL_CHECKPOINTS", "10 steps, keep 3")
+        assert str(Workflow("a").options.checkpoints) == "every 10 steps, keep 3"
+        assert str(Workflow("a", checkpoints="manual").options.checkpoints) == "manual"
+        monkeypatch.setenv("WFKERNEL_CHECKPOINTS", "now and then")
+        with pytest.raises(SettingsInvalid, match="WFKERNEL_CHECKPOINTS: checkpoints = 'now and then'"):
+            Workflow("a")
+
     def test_the_table_in_pyproject_is_the_same(self, project):
         (project / "pyproject.toml").write_text('[project]\nname = "x"\n\n[tool.wfkernel]\ncontext = false\n')
         found = load()

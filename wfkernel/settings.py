@@ -61,6 +61,12 @@ class Settings:
         default="fsync",
         metadata=_about("What a finished step survives: fsync a power cut, write kill -9, exit nothing."),
     )
+    checkpoints: str | None = field(
+        default=None,
+        metadata=_about(
+            "When checkpoints are made by themselves: every step, 10 steps, 30s, 10 steps, keep 3; default: never."
+        ),
+    )
     context: bool = field(default=True, metadata=_about("Whether runs leave texts behind that can be searched."))
     embedder: str | None = field(
         default=None, metadata=_about("What texts are embedded with; default: what the store was filled with.")
@@ -101,12 +107,26 @@ def _is_duration(value: str | None) -> str | None:
     return value
 
 
+def _is_policy(value: str | None) -> str | None:
+    from wfkernel.engine.checkpointing import checkpoint_policy
+
+    try:
+        checkpoint_policy(value)
+    except DefinitionError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 @cache
 def model() -> type[BaseModel]:
     """`Settings` as a pydantic model: what checks them, and describes them as a JSON schema."""
     from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, create_model
 
-    checks: dict[str, Any] = {"answers": BeforeValidator(_from_json), "retention": AfterValidator(_is_duration)}
+    checks: dict[str, Any] = {
+        "answers": BeforeValidator(_from_json),
+        "retention": AfterValidator(_is_duration),
+        "checkpoints": AfterValidator(_is_policy),
+    }
     kinds = get_type_hints(Settings)
     described: dict[str, Any] = {}
     for one in fields(Settings):

@@ -33,9 +33,10 @@ JSON_KEYS = {
     ("db", "sql", "SELECT 1 AS one"): {"one"},
     ("checkpoint", "create", "small"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created"},
     ("checkpoint", "ls"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created"},
+    ("checkpoint", "prune", "--keep", "0"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created"},
     ("fsck",): set(),
     ("prune", "--dry-run"): {"runs", "values", "bytes", "dry_run"},
-    ("config",): {"store", "key_file", "durability", "context", "embedder", "worker", "concurrency", "retention",
+    ("config",): {"store", "key_file", "durability", "checkpoints", "context", "embedder", "worker", "concurrency", "retention",
                   "keep_last", "answers"},
     ("doctor",): {"what", "verdict", "found", "todo"},
 }  # fmt: skip

@@ -100,12 +100,16 @@ def checkpoint_restore(
 
 @checkpoint.command("rm")
 def checkpoint_rm(
-    names: Annotated[list[str], typer.Argument(metavar="CHECKPOINT...")], store: StoreOption = None
+    names: Annotated[list[str], typer.Argument(metavar="CHECKPOINT...")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete checkpoints. Runs and their events stay."""
     kept = opened(store)
-    for found in [kept.checkpoints.find(name) for name in names]:
+    gone = [kept.checkpoints.find(name) for name in names]
+    for found in gone:
         kept.checkpoints.remove(found)
+    _print_deleted(gone, as_json)
 
 
 @checkpoint.command("prune")
@@ -115,11 +119,18 @@ def checkpoint_prune(
     ] = 10,
     run: Annotated[str | None, typer.Argument(help="Only those of this run.")] = None,
     store: StoreOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete old checkpoints that have no label."""
     kept = opened(store)
-    gone = kept.checkpoints.prune(keep=keep, run_id=kept.find(run) if run else None)
-    typer.echo(f"deleted {len(gone)} checkpoints")
+    _print_deleted(kept.checkpoints.prune(keep=keep, run_id=kept.find(run) if run else None), as_json)
+
+
+def _print_deleted(gone: list[Checkpoint], as_json: bool) -> None:
+    if as_json:
+        print_json([asdict(one) for one in gone])
+    else:
+        typer.echo(f"deleted {len(gone)} checkpoint{'s' if len(gone) != 1 else ''}")
 
 
 def _code_now(state: RunState) -> dict[str, str] | None:

@@ -36,7 +36,7 @@ class Options:
     store: RunStore | None = None
     codec: Codec | None = None
     durability: Durability = field(default_factory=lambda: _settings().durability)
-    checkpoints: CheckpointPolicy | str | None = None
+    checkpoints: CheckpointPolicy | str | None = field(default_factory=lambda: _settings().checkpoints)
     """When checkpoints are made by themselves."""
     clock: Clock = SYSTEM_CLOCK
     hooks: Hooks | None = None

@@ -89,10 +89,10 @@ class Workflow(Definition):
             id, input=input, output=output, state=state, description=description, retries=retries, delay=delay,
             metadata=metadata,
         )  # fmt: skip
-        chosen: dict[str, Any] = {"durability": durability, "limits": limits}
+        chosen: dict[str, Any] = {"durability": durability, "limits": limits, "checkpoints": checkpoints}
         chosen = {name: value for name, value in chosen.items() if value is not None}
         self.options = Options(
-            store=store, codec=codec, checkpoints=checkpoints, migrations=migrations, clock=clock, hooks=hooks, **chosen,
+            store=store, codec=codec, migrations=migrations, clock=clock, hooks=hooks, **chosen,
             conflict=on_conflict, validate=validate, park=seconds(park) if park is not None else None,
             on_start=on_start, on_finish=on_finish, on_error=on_error,
         )  # fmt: skip

@@ -246,7 +246,7 @@ def run_notebook(
     told = {} if durability is None else {"durability": str(durability)}
     if checkpoints is not None:
         told["checkpoints"] = str(checkpoint_policy(checkpoints))
-    check_together(durability or settings().durability, checkpoint_policy(checkpoints))
+    check_together(durability or settings().durability, checkpoint_policy(checkpoints or settings().checkpoints))
     run_id = run_id or new_run_id()
     filled = _filled(None if output is None else os.fspath(output), parameters)
     target = filled or places.beside(notebook, f"{places.stem(notebook)}-{run_id}.ipynb")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.checkpointing import Follower, check_together, checkpoint_policy
+from wfkernel.engine.checkpointing import CheckpointPolicy, Follower, check_together, checkpoint_policy
 from wfkernel.engine.commands import Handler
 from wfkernel.engine.durability import Durability, checked_durability
 from wfkernel.engine.events import Event
@@ -81,12 +81,12 @@ class NotebookRuns:
         run = self.current
         policy = None if checkpoints is None else str(checkpoint_policy(checkpoints))
         state = run.state
-        check_together(durability or _durability(state), checkpoint_policy(policy or state.checkpoints or None))
+        check_together(durability or _durability(state), _policy(state, policy))
         if durability is not None or policy is not None:
             run.configure(durability, policy)
             self._told = {"durability": state.durability, "checkpoints": state.checkpoints}
             self._follow(run)
-        return _durability(state), state.checkpoints or "manual"
+        return _durability(state), str(_policy(state))
 
     def close(self) -> None:
         """Leave the present run: write what is held of it, and make the checkpoints that are due."""
@@ -108,7 +108,7 @@ class NotebookRuns:
 
     def _follow(self, run: ScriptRun) -> None:
         self._unfollow()
-        policy = checkpoint_policy(run.state.checkpoints or None)
+        policy = _policy(run.state)
         if not policy.is_manual:
             self._follower = self._store.auto_checkpoint(run.run_id, policy)
 
@@ -159,6 +159,12 @@ def _durability(state: RunState) -> Durability:
     from wfkernel.settings import settings
 
     return checked_durability(state.durability or None) or settings().durability
+
+
+def _policy(state: RunState, said: str | None = None) -> CheckpointPolicy:
+    from wfkernel.settings import settings
+
+    return checkpoint_policy(said or state.checkpoints or settings().checkpoints)
 
 
 def _close_if_alive(runs: weakref.ref[NotebookRuns]) -> None:
