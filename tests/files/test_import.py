@@ -156,6 +156,7 @@ def test_steps_with_providers() -> None:
     [
         ("name: x", "w.yaml:1:1: a workflow has a list of `steps:`"),
         ("steps: [{agent: a, prompt: p}]", "w.yaml:1:9: a step has a `key:`"),
+        ("steps:\n- {prompt: p}\n- {key: a, agent: b}", "w.yaml:2:3: a step has a `key:`\nw.yaml:3:3: a step says what to do: `prompt:`"),
         ("steps: [{key: a, prompt: p, agent: b, dependsOn: [c]}]", "w.yaml:1:9: step 'a' needs 'c', which is not in the graph"),
         (
             "steps:\n- {key: a, prompt: p, agent: b, dependsOn: [b]}\n- {key: b, prompt: p, agent: b, dependsOn: [a]}",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wfkernel.errors import DefinitionError
-from wfkernel.plan.reference import did_you_mean
+from wfkernel.plan.reference import did_you_mean, how_to_register
 
 __all__ = ["AskAgent", "agent_named", "entry_point", "register_agent", "registered_agents", "unregister_agent"]
 
@@ -48,9 +48,7 @@ def agent_named(name: str, local: dict[str, Any] | None = None) -> Any:
     known = {**_agents, **(local or {})}
     if name not in known:
         hint = did_you_mean(name, sorted(known)) or " (none is)"
-        raise DefinitionError(
-            f"no agent '{name}' is registered{hint}: name it under `agents:`, or register_agent('{name}', ...)"
-        )
+        raise DefinitionError(f"no agent '{name}' is registered{hint}: {how_to_register(name)}")
     return known[name]
 
 

@@ -314,8 +314,6 @@ class _Compiler:
             found["retry"] = (spec.retry or RetryPolicy()).changed(**retry)
         if entry.timeout is not None:
             found["timeout"] = seconds(entry.timeout)
-            if not found["timeout"]:
-                raise DefinitionError(f"timeout must be longer than nothing, not {entry.timeout!r}.")
         for key in _CODE:
             if (address := getattr(entry, key)) is not None:
                 found[key] = self.code(address, (*at, key))

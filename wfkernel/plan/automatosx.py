@@ -92,6 +92,7 @@ class _Importer:
     def __init__(self, source: SourceText, default_id: str) -> None:
         self._source, self._default_id = source, default_id
         self._notes: list[Problem] = []
+        self._wrong: list[Problem] = []
         self._ids: dict[str, str] = {}
         """key in the source -> id."""
         self._inputs: dict[str, str] = {}
@@ -105,6 +106,9 @@ class _Importer:
         if placeholder is not None:
             place = self._place_in(path, placeholder)
         self._notes.append(Problem(message, place, path, self._source.file))
+
+    def refuse(self, message: str, path: Path_) -> None:
+        self._wrong.append(Problem(message, self._source.place(path), path, self._source.file))
 
     def _place_in(self, path: Path_, number: int) -> Place:
         """Where the n-th ``{{`` of the text at `path` stands."""
@@ -134,10 +138,12 @@ class _Importer:
         for position, step in enumerate(steps):
             named = next((word for word in _NAMED if step.get(word)), None)
             if named is None:
-                at = self._source.place(("steps", position))
-                raise WorkflowFileInvalid([Problem("a step has a `key:`", at, (), self._source.file)])
-            self._ids[str(step[named])] = self.id_of(step[named], "steps", position, named)
-        made = [self.step(step, position) for position, step in enumerate(steps)]
+                self.refuse("a step has a `key:`", ("steps", position))
+            else:
+                self._ids[str(step[named])] = self.id_of(step[named], "steps", position, named)
+        made = [self.step(step, position) for position, step in enumerate(steps) if any(map(step.get, _NAMED))]
+        if self._wrong:
+            raise WorkflowFileInvalid(sorted(self._wrong, key=lambda problem: problem.place))
         if self._inputs:
             document["inputs"] = dict.fromkeys(self._inputs.values(), "any")
         if kept:
@@ -197,14 +203,11 @@ class _Importer:
         elif asked == "provider":
             self.note(f"the step names no agent: its provider '{step[asked]}' is taken for one", *at, asked)
         does = next((key for key in ("prompt", "task", "action") if step.get(key)), None)
-        if does is None:
-            self.note("the step says nothing to do: its name is its task", *at)
         used |= {key for key in (asked, does) if key is not None}
-        task = (
-            str(step[does]) if does is not None else str(step.get("description") or step.get("key") or step.get("name"))
-        )
-        filled = self.filled(task, (*at, does)) if does is not None else task
-        return {"agent": str(step[asked]) if asked is not None else "default", "task": filled}
+        if does is None:
+            self.refuse("a step says what to do: `prompt:`, `task:` or `action:`", at)
+        task = self.filled(str(step[does]), (*at, does)) if does is not None else ""
+        return {"agent": str(step[asked]) if asked is not None else "default", "task": task}
 
     def terms(self, step: dict[str, Any], at: Path_, made: dict[str, Any], used: set[str]) -> None:
         """When it runs, how often it is tried, how long it may take."""

@@ -17,7 +17,7 @@ from wfkernel.plan import expression
 from wfkernel.plan.document import KINDS, kind_of
 from wfkernel.plan.duration import seconds, timestamp
 from wfkernel.plan.graph import find_circle
-from wfkernel.plan.reference import did_you_mean, look_up, parse_address
+from wfkernel.plan.reference import did_you_mean, how_to_register, look_up, parse_address
 from wfkernel.plan.sources import compile_mapping
 
 __all__ = ["Checker", "Visible", "is_graph", "needs_of"]
@@ -303,7 +303,7 @@ class Checker:
             visible = replace(visible, item=True)
         self.expressions(entry.get("with"), (*path, "with"), visible)
         for key in _LENGTHS:
-            self.length(entry.get(key), (*path, key))
+            self.length(entry.get(key), (*path, key), zero=key != "timeout")
         for key in _CODE:
             if entry.get(key) is not None:
                 self.address(entry[key], (*path, key))
@@ -350,7 +350,7 @@ class Checker:
             self.note("a task is given to an agent: say which with 'agent'", path)
         elif isinstance(name, str) and name not in self.agents:
             hint = did_you_mean(name, sorted(self.agents)) or " (none is)"
-            self.note(f"no agent '{name}' is registered{hint}: name it under `agents:`, or register_agent('{name}', ...)",
+            self.note(f"no agent '{name}' is registered{hint}: {how_to_register(name)}",
                       (*path, key), warning=True)  # fmt: skip
         self.expressions(entry.get("task"), (*path, "task"), visible)
 
@@ -392,11 +392,12 @@ class Checker:
         if reason is not None:
             self.note(reason, path)
 
-    def length(self, given: Any, path: Path_) -> None:
+    def length(self, given: Any, path: Path_, *, zero: bool = True) -> None:
         if given is None or isinstance(given, dict | list):
             return
         try:
-            seconds(given)
+            if not seconds(given) and not zero:
+                self.note(f"'{path[-1]}' is longer than nothing, not {given!r}", path)
         except DefinitionError as error:
             self.note(str(error), path)
 

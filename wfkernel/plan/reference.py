@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from wfkernel.errors import DefinitionError
 
-__all__ = ["Address", "address_of", "did_you_mean", "find", "load_file", "look_up", "parse_address"]
+__all__ = ["Address", "address_of", "did_you_mean", "find", "how_to_register", "load_file", "look_up", "parse_address"]
 
 _SHAPE: Final = re.compile(r"(?P<module>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
 _FILE: Final = re.compile(r"(?P<file>[^#:]+\.py):(?P<name>[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)")
@@ -69,6 +69,11 @@ def did_you_mean(wrong: str, known: Any) -> str:
     if not names:
         return ""
     return f" (known: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''})"
+
+
+def how_to_register(agent: str) -> str:
+    """What to do about an agent nobody knows."""
+    return f"name it under `agents:`, or call register_agent('{agent}', ...), in a module that wf gets with --import"
 
 
 def look_up(address: Address, folder: Path) -> str | None:
