@@ -275,15 +275,13 @@ class Store:
             )
             names = [column[0] for column in cursor.description or ()]
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-            running = [row["run_id"] for row in rows if row["status"] == "running"]
-            owners = self._owners_of(connection, running) if running else {}
+            running = any(row["status"] == "running" for row in rows)
+            sql = "SELECT run_id, coalesce(owner, '') FROM wf.runs WHERE status = 'running'"
+            owners = dict(connection.execute(sql).fetchall()) if running else {}
+        alive = functools.cache(self.is_alive)
         for row in rows:
-            row["interrupted"] = row["status"] == "running" and not self.is_alive(owners[row["run_id"]] or "")
+            row["interrupted"] = row["status"] == "running" and not alive(owners[row["run_id"]])
         return rows
-
-    def _owners_of(self, connection: duckdb.DuckDBPyConnection, runs: list[str]) -> dict[str, str | None]:
-        sql = "SELECT run_id, owner FROM wf.runs WHERE list_contains($1, run_id)"
-        return dict(execute(connection, sql, [runs]).fetchall())
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Column names and rows of a SQL query over the views (`wfkernel.store.views`)."""
