@@ -1,10 +1,8 @@
 """A real JupyterLab in a real browser.
 
-The fixture `lab` is a JupyterLab server of our own with a page in headless Chromium: `lab.open(cells)` writes a
-notebook and opens it, and the `Notebook` it returns runs cells and reads outputs the way a person would. Server, browser
-and page live as long as the test module; their settings, kernels' home and notebooks lie in a temporary folder. Loading
-the page costs more than most tests: where JupyterLab is loaded already, its tabs are closed, their kernels ended, and the
-notebook is opened in it.
+The fixture `lab` is a JupyterLab server of our own with a fresh page in headless Chromium: `lab.open(cells)` writes a
+notebook and opens it, and the `Notebook` it returns runs cells and reads outputs the way a person would. Server and
+browser live as long as the test module; their settings, kernels' home and notebooks lie in a temporary folder.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from typing import Any, Literal
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT = 120_000
@@ -38,18 +36,6 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-
-VIEWPORT: ViewportSize = {"width": 1200, "height": 1000}
-
-_CLOSE_ALL = """async () => {
-    const { shell } = window.jupyterapp;
-    for (const tab of [...shell.widgets('main')]) {
-        if (tab.context) tab.context.model.dirty = false;  // it would ask
-        await tab.sessionContext?.shutdown();
-        tab.close();
-    }
-    shell.collapseLeft();
-}"""
 
 SETTINGS = {
     "@jupyterlab/apputils-extension/notification": {"checkForUpdates": False, "fetchNews": "false"},
@@ -202,7 +188,7 @@ class Lab:
         self.server, self.page = server, page
 
     def open(self, cells: list[str], app: Literal["lab/tree", "notebooks"] = "lab/tree") -> Notebook:
-        """Write a notebook with these code cells and open it alone; `app` is JupyterLab or Notebook 7."""
+        """Write a notebook with these code cells and open it; `app` is JupyterLab or Notebook 7."""
         path = self.server.notebooks / f"notebook-{secrets.token_hex(4)}.ipynb"
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
         notebook.metadata["kernelspec"] = {
@@ -211,30 +197,12 @@ class Lab:
             "language": "python",
         }
         nbformat.write(notebook, path)
-        if app != "lab/tree" or not self.page.evaluate(
-            "() => !!window.jupyterapp?.commands.hasCommand('filebrowser:open')"
-        ):
-            return self.reopen(path, app)
-        self.page.evaluate(_CLOSE_ALL)
-        self.page.evaluate(
-            "path => window.jupyterapp.commands.execute('docmanager:open', {path}).then(() => null)", path.name
-        )
-        return self._opened(path)
+        return self.reopen(path, app)
 
     def reopen(self, path: Path, app: Literal["lab/tree", "notebooks"] = "lab/tree") -> Notebook:
         """Open a notebook file that is there already, and wait for its kernel."""
         self.page.goto(f"{self.server.url}/{app}/{path.name}?reset&token={self.server.token}")
-        return self._opened(path)
-
-    def _opened(self, path: Path) -> Notebook:
-        self.page.wait_for_function(
-            """path => {
-                const panel = window.jupyterapp?.shell.currentWidget;
-                return panel?.context?.path === path && panel.content.widgets.length && panel.isVisible;
-            }""",
-            arg=path.name,
-            timeout=TIMEOUT,
-        )
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=TIMEOUT)
         opened = Notebook(self.page, path)
         opened.wait_idle()
         return opened
@@ -266,17 +234,11 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
-@pytest.fixture(scope="module")
-def page(chromium: Browser) -> Iterator[Page]:
-    context = chromium.new_context(viewport=VIEWPORT)
+@pytest.fixture
+def lab(lab_server: LabServer, chromium: Browser) -> Iterator[Lab]:
+    """JupyterLab in a fresh browser page; see `Lab` and `Notebook`."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 1000})
     try:
-        yield context.new_page()
+        yield Lab(lab_server, context.new_page())
     finally:
         context.close()
-
-
-@pytest.fixture
-def lab(lab_server: LabServer, page: Page) -> Lab:
-    """JupyterLab in a browser page; see `Lab` and `Notebook`."""
-    page.set_viewport_size(VIEWPORT)
-    return Lab(lab_server, page)

@@ -11,8 +11,8 @@ import pytest
 
 from tests.notebook.test_headless import N, wf, write
 from wfkernel.errors import DefinitionError
-from wfkernel.notebook.exporting import export_notebook, write_module
-from wfkernel.plan.export import SourceCell, export_module
+from wfkernel.notebook.exporting import export_notebook, write_export
+from wfkernel.plan.export import SourceCell, export_document, export_module
 
 CELLS = [
     "%load_ext wfkernel\n%matplotlib inline",
@@ -89,7 +89,7 @@ def test_the_command_writes_it_and_replaces_only_what_it_wrote(tmp_path, noteboo
     (tmp_path / "own.py").write_text("precious = 1")
     assert "was not exported from a notebook" in wf(tmp_path, "export", notebook.name, "-o", "own.py", code=2).stderr
     with pytest.raises(DefinitionError, match=r"ends in \.py"):
-        write_module(str(notebook), tmp_path / "monthly.txt")
+        write_export(str(notebook), tmp_path / "monthly.txt")
 
 
 @pytest.mark.parametrize(
@@ -118,3 +118,40 @@ def test_names_never_collide():
     space: dict[str, Any] = {"__name__": "nb_module"}
     exec(module, space)
     assert space["nb_workflow"].run().result == {"c": 2}
+
+
+def test_as_a_workflow_file_it_names_the_steps_and_gives_what_the_notebook_gave(tmp_path):
+    from wfkernel import load_workflow
+
+    sources = [
+        "month: int = 1",
+        "import json",
+        "%%step load\ndata = [month, 3, 2]\nlabel = f'm{month}'",
+        "%%step clean\nclean = sorted(data)",
+        "%%step total\ntotal = sum(data)",
+        "%%step report\nreport = json.dumps([label, clean, total])",
+    ]
+    made = [N.new_code_cell(source) for source in sources]
+    made[0].metadata["tags"] = ["parameters"]
+    (tmp_path / "files").mkdir()
+    file = tmp_path / "files" / "monthly.wf.yaml"
+    write_export(str(write(tmp_path / "book.ipynb", made)), file)
+    assert "uses: ../book.ipynb#report" in file.read_text()
+    workflow = load_workflow(str(file))
+    ended = workflow.create_run().sync.start({"month": 5})
+    assert (ended.status, ended.result) == ("success", '["m5", [2, 3, 5], 10]'), ended
+    write_export(str(tmp_path / "book.ipynb"), file)  # what was exported is replaced
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("%%step x --when data\ny = 1", "step 'x' has --when, which is Python"),
+        ("%%step x\nif data:\n    y = 1", "step 'x' may not bind 'y', which is Python"),
+        ("z = data", "cell 2 binds 'z' outside a step"),
+    ],
+)
+def test_what_a_workflow_file_cannot_say_is_refused(source, words):
+    cells = [SourceCell(1, "%%step load\ndata = [1]"), SourceCell(2, source)]
+    with pytest.raises(DefinitionError, match=words):
+        export_document(cells, "book", "book.ipynb")

@@ -64,16 +64,16 @@ def export(
     ] = None,
     imports: ImportOption = None,
 ) -> None:
-    """Write a notebook as a plain Python module with @step functions, or a workflow as a workflow file."""
+    """Write a notebook as a plain Python module with @step functions (.py) or a workflow file that names its steps (.wf.yaml), or a workflow as a workflow file."""
     if is_workflow(target):
         _export_workflow(target, output, imports or ())
         return
-    from wfkernel.notebook.exporting import export_notebook, write_module
+    from wfkernel.notebook.exporting import export_notebook, write_export
 
     if output is None:
         typer.echo(export_notebook(target), nl=False)
     else:
-        write_module(target, output)
+        write_export(target, output)
 
 
 def _export_workflow(target: str, output: Path | None, imports: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from IPython.display import display
 
 from wfkernel.errors import DefinitionError, RunNotFound
 from wfkernel.notebook import frontend
-from wfkernel.notebook.exporting import export_notebook, write_module
+from wfkernel.notebook.exporting import export_notebook, write_export
 from wfkernel.notebook.rundiff import render_comparison_html, render_comparison_text
 from wfkernel.notebook.runlist import render_runs_html, render_runs_text
 from wfkernel.notebook.view import render_html, render_text, view_of
@@ -141,7 +141,7 @@ class WorkflowMagics(Magics):
         if file is None:
             print(export_notebook(str(path)))
         else:
-            write_module(str(path), Path(file))
+            write_export(str(path), Path(file))
             print(f"wrote {file}")
 
     def _replay(self, run: str, step: str | None) -> None:

@@ -36,8 +36,10 @@ def workflow_parser() -> OneLineParser:
     diff = action("diff", "compare two runs: values, durations, code")
     diff.add_argument("before", metavar="RUN1", help="an id, the beginning of one, or 'latest'")
     diff.add_argument("after", metavar="RUN2", help="the same")
-    export = action("export", "write the saved notebook as a Python module with @step functions")
-    export.add_argument("file", nargs="?", metavar="FILE", help="a .py file; without it the module is shown")
+    export = action("export", "write the saved notebook as a Python module with @step functions, or as a workflow file")
+    export.add_argument(
+        "file", nargs="?", metavar="FILE", help="a .py or .wf.yaml file; without it the module is shown"
+    )
     replay = action("replay", "load the values a run had when a step began, as names of this notebook")
     replay.add_argument("run", metavar="RUN", help="an id, the beginning of one, or 'latest'")
     replay.add_argument("--to", metavar="STEP", help="the step; without it, at the end of the run")

@@ -21,18 +21,26 @@ import textwrap
 import tokenize
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.analyse import CellNames, analyse
 from wfkernel.plan.cell import CellStep, parse_cell, split_cell
 from wfkernel.plan.inputs import declared_inputs
 
-__all__ = ["SourceCell", "export_module"]
+__all__ = ["SourceCell", "export_document", "export_module"]
 
 _SETTING: Final = re.compile(r"(\s*)%(load_ext|reload_ext|matplotlib|autoreload|config|pip|workflow|context)\b")
 _TIMED: Final = re.compile(r"\s*%%(time|capture)\b")
 _OURS: Final = frozenset({"asyncio", "ctx", "inputs", "open_store", "step", "workflow"})
+_KINDS: Final = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "list": "array",
+    "dict": "object",
+}
 _AT_MOST: Final = '''
 async def at_most(limit, ctx, calls):
     """The results of calls, `limit` of them at a time."""
@@ -111,6 +119,65 @@ def export_module(cells: Sequence[SourceCell], name: str, origin: str, *, runnab
         line = (error.text or "").strip()
         raise DefinitionError(f"{origin} cannot be a plain module: {error.msg} ({line})") from None
     return module
+
+
+def export_document(cells: Sequence[SourceCell], name: str, notebook: str) -> dict[str, Any]:
+    """The notebook as a workflow file, whose steps are those of the notebook by reference (``book.ipynb#step``).
+
+    Raises `DefinitionError` for what a workflow file cannot say: it has no code of its own.
+    """
+    parsed = [cell for given in cells if (cell := _parse(given)) is not None]
+    flowing = _flowing(parsed)
+    where: dict[str, str] = {}
+    makers: dict[str, str] = {}
+    inputs: dict[str, Any] = {}
+    steps: list[dict[str, Any]] = []
+    for cell in parsed:
+        if cell.is_inputs:
+            inputs = _inputs_of(cell)
+            where.update({one: f"inputs.{one}" for one in inputs})
+        elif cell.step is None:
+            if bound := sorted(cell.names.binds & flowing):
+                raise _beyond(f"cell {cell.number} binds '{bound[0]}' outside a step")
+        else:
+            id_, options = cell.step.name, cell.step.options
+            certain, maybe = _results(cell, flowing)
+            if options.when is not None or options.foreach is not None or maybe:
+                what = f"may not bind '{maybe[0]}'" if maybe else f"has {'--when' if options.when else '--foreach'}"
+                raise _beyond(f"step '{id_}' {what}, which is Python")
+            reads = _parameters(cell, flowing)
+            if unknown := [one for one in reads if one not in where]:
+                raise _beyond(f"step '{id_}' reads '{unknown[0]}', which no step above it binds")
+            entry: dict[str, Any] = {"id": id_, "uses": f"{notebook}#{id_}"}
+            if needs := sorted({makers[one] for one in reads if one in makers}):
+                entry["needs"] = needs
+            if reads:
+                entry["with"] = {one: f"${{{{ {where[one]} }}}}" for one in reads}
+            steps.append(entry)
+            where.update({one: f"steps.{id_}" if len(certain) == 1 else f"steps.{id_}.{one}" for one in certain})
+            makers.update(dict.fromkeys(certain, id_))
+    if not steps:
+        raise DefinitionError(f"{notebook} has no step to export: put `%%step NAME` on a cell's first line")
+    if not any("needs" in entry for entry in steps):
+        steps = steps if len(steps) == 1 else [{"parallel": steps}]
+    return {"id": _identifier(name), **({"inputs": inputs} if inputs else {}), "steps": steps}
+
+
+def _inputs_of(cell: _Cell) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for one in declared_inputs(cell.text):
+        kind = _KINDS.get(one.type, "any")
+        found[one.name] = {"type": kind}
+        if one.default is not None:
+            try:
+                found[one.name]["default"] = ast.literal_eval(one.default)
+            except ValueError:
+                raise _beyond(f"the default of the input '{one.name}' is Python: {one.default}") from None
+    return found
+
+
+def _beyond(what: str) -> DefinitionError:
+    return DefinitionError(f"{what}: a workflow file cannot say that, export to a .py file")
 
 
 def _assemble(name: str, origin: str, top: list[str], functions: list[str], body: list[str]) -> str:
