@@ -301,3 +301,9 @@ class TestWhereItLies:
     def test_the_environment_wins(self, tmp_path, monkeypatch):
         monkeypatch.setenv("WFKERNEL_STORE", str(tmp_path / "mine.duckdb"))
         assert find_store_path("/") == tmp_path / "mine.duckdb"
+
+
+def test_a_store_where_no_file_can_be_is_refused_in_one_line(tmp_path):
+    (tmp_path / "notes").write_text("a file")
+    with pytest.raises(StoreError, match=r"cannot open the store .*notes/store\.duckdb: "):
+        Store(tmp_path / "notes" / "store.duckdb").runs()

@@ -68,7 +68,7 @@ def _versions(store: Path | None) -> Iterator[Finding]:
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     yield Finding("wfkernel", "ok", f"{__version__} in {Path(__file__).parents[1]}")
     try:
-        required = importlib.metadata.requires("wfkernel") or []
+        required = _requirements()
     except importlib.metadata.PackageNotFoundError:
         yield Finding("packages", "wrong", "wfkernel is not installed, only on the path", "pip install wfkernel")
         return
@@ -87,6 +87,18 @@ def _versions(store: Path | None) -> Iterator[Finding]:
         yield Finding("packages", "wrong", "; ".join(missing), "pip install -U wfkernel")
     else:
         yield Finding("packages", "ok", f"all {len(needed)} it needs")
+
+
+def _requirements() -> list[str]:
+    """What wfkernel needs. What an editable installation has noted is as old as the installation: its source counts."""
+    source = Path(__file__).parents[2] / "pyproject.toml"
+    if source.is_file():
+        import tomllib
+
+        project = tomllib.loads(source.read_text(encoding="utf-8")).get("project", {})
+        if project.get("name") == "wfkernel":
+            return list(project["dependencies"])
+    return importlib.metadata.requires("wfkernel") or []
 
 
 def _duckdb(store: Path | None) -> Iterator[Finding]:
@@ -150,6 +162,7 @@ def _key(store: Path | None) -> Iterator[Finding]:
 
 def _store(store: Path | None) -> Iterator[Finding]:
     from wfkernel.store.backup import size
+    from wfkernel.store.claims import CLAIMED
     from wfkernel.store.locate import find_store_path
     from wfkernel.store.owner import is_alive
     from wfkernel.store.store import open_store
@@ -166,8 +179,9 @@ def _store(store: Path | None) -> Iterator[Finding]:
     free = shutil.disk_usage(path.parent).free
     yield Finding("store", "ok", f"{path}: {found.runs} runs, {megabytes(found.total)}")
     owners = [file.stem for file in kept.owners.glob("*.lock")] if kept.owners.is_dir() else []
-    alive = sum(is_alive(kept.owners, owner) for owner in owners)
-    yield Finding("processes", "ok", f"{alive} others have it open")
+    alive = sum(is_alive(kept.owners, owner) for owner in owners if owner != CLAIMED)
+    others = "1 other writes" if alive == 1 else f"{alive} others write"
+    yield Finding("processes", "ok", f"{others} to it")
     if free < LITTLE_SPACE:
         yield Finding("disk", "wrong", f"{megabytes(free)} free", "make room, or `wf prune --older-than 30d`")
     else:

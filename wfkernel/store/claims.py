@@ -85,7 +85,7 @@ class Claims:
         """Forget what others have changed."""
         try:
             found = self._file.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         seen = (found.st_ino, found.st_size, found.st_mtime_ns)
         if seen == self._seen:

@@ -181,7 +181,6 @@ class Database:
     def _connect(self, wait: float) -> duckdb.DuckDBPyConnection:
         import duckdb
 
-        self._owners.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + wait
         mark: Path | None = None
         try:
@@ -189,7 +188,7 @@ class Database:
                 try:
                     connection = self._connected()
                     break
-                except (duckdb.Error, UnicodeDecodeError, Timeout) as error:
+                except (duckdb.Error, UnicodeDecodeError, OSError) as error:
                     problem = _explain(error, self.path)
                     if not isinstance(problem, StoreLocked) or time.monotonic() >= deadline:
                         raise problem from None
@@ -203,7 +202,7 @@ class Database:
                 mark.unlink(missing_ok=True)
         try:
             schema.prepare(connection, self.path)
-        except (StoreError, duckdb.Error) as error:
+        except BaseException as error:
             connection.close()
             self._turn().release()
             raise _explain(error, self.path) if isinstance(error, duckdb.Error) else error from None
@@ -211,15 +210,16 @@ class Database:
 
     def _turn(self) -> FileLock:
         """Held as long as the file is open. All stores of this process that have the same path share it."""
-        key = os.getpid(), self._owners  # a process that was forked has to wait for its parent
+        key = os.getpid(), self.path  # a process that was forked has to wait for its parent
         if key not in _turns:
-            _turns[key] = FileLock(self._owners / "database.lock", thread_local=False)
+            _turns[key] = FileLock(f"{self.path}.lock", thread_local=False)
         return _turns[key]
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
         """The file, opened if it is nobody else's turn; raises at once what speaks against it."""
         import duckdb
 
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         turn = self._turn()
         turn.acquire(timeout=0)
         try:
@@ -232,7 +232,7 @@ class Database:
         """Whether another process waits for the file."""
         try:
             marks = list(os.scandir(self._waiting))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
         fresh = time.time() - STALE_MARK_SECONDS
         wanted = False
@@ -383,6 +383,8 @@ def _explain(error: Exception, path: Path) -> StoreError:
             f"the store {path} is kept open by {who}. Close it there (a DuckDB shell, a script with duckdb.connect?) "
             "or set WFKERNEL_STORE to another file; nothing written so far is lost."
         )
+    if isinstance(error, OSError):
+        return StoreError(f"cannot open the store {path}: {error.strerror or error}")
     if "version number" in text:
         numbers = re.findall(r"version (?:number )?(\d+)", text)
         detail = f" (file format {numbers[0]}, readable {numbers[1]})" if len(numbers) > 1 else ""

@@ -82,7 +82,7 @@ def check(store: Store) -> list[Problem]:
                 *_bad_values(connection, store.blobs),
             ]
     except StoreCorrupt as error:
-        problems = [Problem("database", str(error).partition(" `wf recover`")[0], _DATABASE_ADVICE)]
+        problems = [Problem("database", str(error).partition(" `wf recover`")[0].rstrip("!."), _DATABASE_ADVICE)]
     return [*problems, *_bad_journals(store), *_quarantined(store)]
 
 
