@@ -23,6 +23,7 @@ from wfkernel.cli.shared import (
     family,
     print_json,
     print_table,
+    quick_jsonschema,
     write_new,
 )
 from wfkernel.cli.targets import ImportOption, is_workflow, load_plan
@@ -38,6 +39,7 @@ NotebookArgument = Annotated[str, typer.Argument(help="The notebook.", show_defa
 @commands.command()
 def inspect(notebook: NotebookArgument, as_json: JsonOption = False) -> None:
     """Show a notebook's inputs and steps, and what is wrong with them, without running anything."""
+    quick_jsonschema()
     from wfkernel.notebook.inspection import inspect_notebook
 
     found = inspect_notebook(notebook)
@@ -106,6 +108,7 @@ def batch(
     as_json: JsonOption = False,
 ) -> None:
     """Run a notebook once per parameter set; run it again to continue what is not finished."""
+    quick_jsonschema()
     from wfkernel.notebook import places
     from wfkernel.notebook.batch import read_grid, run_batch
     from wfkernel.notebook.headless import store_of

@@ -23,6 +23,7 @@ from wfkernel.cli.shared import (
     opened,
     print_json,
     print_table,
+    quick_jsonschema,
     watched,
 )
 from wfkernel.cli.targets import ImportOption, is_workflow, load_module, load_workflow, workflow_of, workflows_in
@@ -90,6 +91,8 @@ def run(
     else:
         from wfkernel.notebook.headless import run_notebook, typed_parameters
 
+        quick_jsonschema()
+
         if input is not None:
             raise DefinitionError("--input is for workflows; the parameters of a notebook are given with -p NAME=VALUE")
         parameters = typed_parameters(target, _parameters(parameter or []))
@@ -122,6 +125,8 @@ def start(
         _input(workflow, parameter, input)
     else:
         from wfkernel.notebook.headless import typed_parameters
+
+        quick_jsonschema()
 
         typed_parameters(target, _parameters(parameter or []))
     run_id = new_run_id()
@@ -169,6 +174,8 @@ def resume(
             else:
                 from wfkernel.notebook.headless import resume_notebook
 
+                quick_jsonschema()
+
                 state = resume_notebook(kept, run_id, answer, step=step, progress=watched(as_json))
         except (AnswerInvalid, InputInvalid) as error:
             if asking is not None:
@@ -205,6 +212,8 @@ def retry(
         exit_as(try_again(kept, known, step, progress=watched(as_json)), as_json)
     from wfkernel.notebook.headless import retry_notebook
 
+    quick_jsonschema()
+
     exit_as(retry_notebook(kept, known.run_id, step, progress=watched(as_json)), as_json)
 
 
@@ -223,6 +232,8 @@ def restart(run: RunArgument = "latest", store: StoreOption = None, as_json: Jso
         value = reveal(known.input, kept)
         exit_as(begin(workflow, value, new_run_id(), progress=watched(as_json)), as_json)
     from wfkernel.notebook.headless import run_notebook
+
+    quick_jsonschema()
 
     exit_as(run_notebook(known.notebook, None, known.params, progress=watched(as_json), store=kept), as_json)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import sys
 import time
@@ -34,6 +35,7 @@ __all__ = [
     "opened",
     "print_json",
     "print_table",
+    "quick_jsonschema",
     "utc",
     "watched",
     "write_new",
@@ -137,3 +139,18 @@ def write_new(file: Path, text: str) -> None:
 def print_json(document: Any) -> None:
     """One JSON document."""
     typer.echo(json.dumps(document, indent=2, default=str, ensure_ascii=False))
+
+
+def quick_jsonschema() -> None:
+    """Import jsonschema, which reading a notebook needs, without its check of IRIs, which no notebook needs.
+
+    Where `rfc3987_syntax` is installed (Jupyter's server brings it) jsonschema imports it, and that compiles a grammar for
+    about a second. To be called before a notebook is run, inspected or batched.
+    """
+    if "jsonschema" in sys.modules or "rfc3987_syntax" in sys.modules:
+        return
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("jsonschema")
+    finally:
+        del sys.modules["rfc3987_syntax"]

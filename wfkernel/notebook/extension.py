@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import os
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine.actor import act_through
@@ -11,6 +12,7 @@ from wfkernel.notebook.completion import completion_matcher
 from wfkernel.notebook.context_magics import ContextMagics
 from wfkernel.notebook.home import bring_threads_home
 from wfkernel.notebook.magics import WorkflowMagics
+from wfkernel.notebook.runs import RUN_VARIABLE
 from wfkernel.notebook.session import Session
 from wfkernel.notebook.shown import take_down
 from wfkernel.notebook.transform import BRIDGE, StepTransformer, mark_step
@@ -48,7 +50,16 @@ def load(shell: InteractiveShell) -> None:
     control.listen(session)
     take_down(shell)
     bring_threads_home()
+    _quiet_shutdown(shell)
     _loaded[id(shell)] = session, transformer, matcher
+
+
+def _quiet_shutdown(shell: InteractiveShell) -> None:
+    """Keep the kernel of a headless run from calling its own shutdown an error on the terminal: whoever shuts a kernel
+    down interrupts it first, and one that has just suspended may not be done with its last message."""
+    kernel = getattr(shell, "kernel", None)
+    if kernel is not None and RUN_VARIABLE in os.environ:
+        kernel.log.addFilter(lambda record: "KeyboardInterrupt caught" not in str(record.msg))
 
 
 def _show_runs(shell: InteractiveShell, session: Session) -> None:
