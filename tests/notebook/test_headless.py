@@ -142,9 +142,26 @@ def test_a_failed_run_is_continued_from_the_failed_step_after_mending_it(tmp_pat
     out = nbformat.read(tmp_path / "out.ipynb", as_version=4)
     assert any("wf resume" in c.source and "bad data" in c.source for c in out.cells if c.cell_type == "markdown")
     assert statuses(tmp_path / "out.ipynb")["last"] == "pending"
+    assert said(tmp_path, failed["run_id"]) == ["load: loading month 1", "total: failed: ValueError: bad data"]
     write(tmp_path / "nb.ipynb", cells())
     wf(tmp_path, "resume", failed["run_id"], code=75)
     assert ran(tmp_path) == ["load", "total", "total", "approve"]
+
+    # Going back to a step that was fine: it and what comes after it runs again, and its log is followed meanwhile.
+    again = subprocess.Popen([sys.executable, "-m", "wfkernel", "retry", "--step", "total"], cwd=tmp_path)
+    while json.loads(wf(tmp_path, "show", "latest", "--json").stdout)["status"] != "running":
+        assert again.poll() is None
+    followed = wf(tmp_path, "logs", "--follow").stdout
+    assert again.wait(120) == 75
+    assert "total  3" in followed
+    assert ran(tmp_path) == ["load", "total", "total", "approve", "total", "approve"]
+    values = json.loads(wf(tmp_path, "replay", "--to", "approve", "--json").stdout)
+    assert {value["name"] for value in values["names"]} == {"data", "total"}
+
+
+def said(tmp_path: Path, run_id: str) -> list[str]:
+    lines = json.loads(wf(tmp_path, "logs", run_id, "--json").stdout)["lines"]
+    return [f"{line['step']}: {line['text']}" for line in lines]
 
 
 def test_a_failing_plain_cell_fails_the_run(tmp_path):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from wfkernel.cli.complete import complete_step
 from wfkernel.cli.shared import JsonOption, RunArgument, StoreOption, family, opened, print_json
+from wfkernel.engine import events as ev
 
 if TYPE_CHECKING:
     from wfkernel.engine.events import Event
@@ -61,24 +62,20 @@ def logs(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the steps of a run wrote, and what its process printed if it runs in the background."""
+    """Show what the steps of a run wrote and, as each ends, what its cell printed and why it failed; and what the process
+    printed, if the run goes on in the background."""
     from wfkernel.cli.background import log_of
-    from wfkernel.engine import events as ev
 
     kept = opened(store)
     run_id = kept.find(run)
     log = log_of(kept, run_id)
-    written = (
-        event
-        for event in _events(kept, run_id, 0, follow)
-        if event.type in (ev.STEP_OUTPUT, ev.STEP_RETRY) and step in (None, event.path)
-    )
+    written = _lines(kept, (e for e in _events(kept, run_id, 0, follow) if step in (None, e.path)))
     if as_json and not follow:
         printed = log.read_text(errors="replace") if log.is_file() else None
-        print_json({"run_id": run_id, "lines": [_written(event) for event in written], "process": printed})
+        print_json({"run_id": run_id, "lines": list(written), "process": printed})
         return
-    for event in written:
-        typer.echo(json.dumps(_written(event)) if as_json else f"{_clock(event.ts)}  {event.path}  {_text(event)}")
+    for line in written:
+        typer.echo(json.dumps(line) if as_json else f"{_clock(line['at'])}  {line['step']}  {line['text']}")
     if log.is_file() and step is None and not as_json:
         typer.echo(f"-- {log}")
         typer.echo(log.read_text(errors="replace").rstrip())
@@ -118,17 +115,34 @@ def _line(event: Event) -> str:
     return f"{event.seq:>5}  {_clock(event.ts)}  {event.type:<16} {event.path:<16} {'' if payload == '{}' else shown}".rstrip()
 
 
-def _written(event: Event) -> dict[str, Any]:
-    return {"at": event.ts, "step": event.path, "attempt": event.attempt, "text": _text(event)}
+def _lines(store: Store, events: Iterable[Event]) -> Iterator[dict[str, Any]]:
+    """What events say that a person would read in a log."""
+    last: dict[str, str] = {}
+    for event in events:
+        for text in _texts(store, event):
+            # A cell says itself that an attempt failed.
+            if event.type != ev.STEP_RETRY or last.get(event.path) != text:
+                yield {"at": event.ts, "step": event.path, "attempt": event.attempt, "text": text}
+            last[event.path] = text
 
 
-def _text(event: Event) -> str:
-    """What a step wrote, as text."""
+def _texts(store: Store, event: Event) -> Iterator[str]:
     payload = event.payload
-    if "error" in payload:
-        return f"attempt {event.attempt} failed: {payload['error'].get('message', '')}"
-    said = payload["text"] if "text" in payload else payload.get("output", "")
-    return str(said).rstrip("\n")
+    if event.type == ev.STEP_OUTPUT:
+        yield str(payload["text"] if "text" in payload else payload.get("output", "")).rstrip("\n")
+    elif event.type == ev.STEP_RETRY:
+        yield f"attempt {event.attempt} failed: {_why(payload['error'])}"
+    elif event.type == ev.STEP_RESULT:
+        for output in store.decode(payload["shown"]) if payload.get("shown") else ():
+            text = output["text"] if "stream" in output else output["data"].get("text/plain", "")
+            if text := str(text).rstrip("\n"):
+                yield text
+        if payload.get("error"):
+            yield f"failed: {_why(payload['error'])}"
+
+
+def _why(error: dict[str, Any]) -> str:
+    return f"{error.get('type', 'Exception')}: {error.get('message', '')}"
 
 
 def _clock(at: float) -> str:

@@ -196,13 +196,16 @@ class StepRun:
             payload["shown"] = shown
         self.run.emit(ev.STEP_RESULT, payload, self.path, self.attempt, durable=True)
 
-    def failed(self, error: BaseException, retries: int, delay: float) -> float | None:
+    def failed(
+        self, error: BaseException, retries: int, delay: float, shown: dict[str, Any] | None = None
+    ) -> float | None:
         """The attempt failed. Returns the seconds to wait before the next one, None when there is none.
 
         The wait doubles with every attempt. Only an `Exception` is tried again: an interrupt is not the step's failure.
+        `shown`: record of what the step showed.
         """
         if not isinstance(error, Exception) or self.attempt > retries:
-            self.fail(error)
+            self.fail(error, shown)
             return None
         wait: float = delay * 2 ** (self.attempt - 1)
         self.write(f"attempt {self.attempt} failed: {type(error).__name__}: {error}")
@@ -213,10 +216,12 @@ class StepRun:
         """The step's condition does not hold: it is not executed and binds nothing."""
         self.run.emit(ev.STEP_RESULT, {"status": "skipped", "duration": 0.0}, self.path, self.attempt, durable=True)
 
-    def fail(self, error: BaseException) -> None:
-        """The step and with it the run failed."""
+    def fail(self, error: BaseException, shown: dict[str, Any] | None = None) -> None:
+        """The step and with it the run failed. `shown`: record of what the step showed before."""
         described = describe_error(error)
         payload = {"status": "failed", "error": described, "duration": self.elapsed()}
+        if shown is not None:
+            payload["shown"] = shown
         self.run.emit(ev.STEP_RESULT, payload, self.path, self.attempt)
         self.run.finish("failed", {**described, "step": self.path})
 

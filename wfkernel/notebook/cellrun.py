@@ -130,7 +130,7 @@ class CellExecution:
         """After an attempt that did not end well: raise what ended the step, or wait for the next attempt."""
         session, options = self._session, self._step.options
         if not isinstance(cause, RunStopped):
-            delay = self.run.failed(cause, options.retries, options.delay)
+            delay = self.run.failed(cause, options.retries, options.delay, _record(session, self._shown))
             if delay is None:
                 self._line.finish()
                 raise cause
@@ -165,10 +165,14 @@ class CellExecution:
 def checkpoint(session: Session, run: StepRun, bound: dict[str, Any], seconds: float, shown: Shown | None) -> None:
     """Save what a step bound and showed; when this returns the step is finished, whatever happens next."""
     records = encode_names(bound, session.store.blobs)
-    kept = session.store.encode(shown.outputs, durable=True) if shown is not None and shown.outputs else None
-    run.succeed(records, seconds, kept)
+    run.succeed(records, seconds, _record(session, shown))
     for record in records:
         session.namespace.bind(record["name"], bound[record["name"]], run.path, record["digest"])
+
+
+def _record(session: Session, shown: Shown | None) -> dict[str, Any] | None:
+    """What a step showed, as a stored value."""
+    return session.store.encode(shown.outputs, durable=True) if shown is not None and shown.outputs else None
 
 
 def _is_code(value: Any) -> bool:
