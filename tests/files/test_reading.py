@@ -124,6 +124,8 @@ WRONG = [
     (steps("- {id: a, run: ls, retries: -1}"), "w.wf.yaml:3:31: steps[0].retries: input should be greater than or equal to 0"),
     (steps("- {id: a, run: ls, timeout: 5 parsecs}"), "w.wf.yaml:3:31: '5 parsecs' is not a duration"),
     (steps("- {id: a, run: ls, timeout: 0}"), "w.wf.yaml:3:31: 'timeout' is longer than nothing, not 0"),
+    ("id: w\nlimits: {seconds: 3 moons}\nsteps: [{id: a, run: ls}]", "w.wf.yaml:2:19: '3 moons' is not a duration"),
+    ("id: w\nlimits: {threads: 3}\nsteps: [{id: a, run: ls}]", "w.wf.yaml:2:10: unknown key 'threads'"),
     (steps("- {run: ls}"), "w.wf.yaml:3:5: 'id' is missing in this 'run' entry"),
     (steps("- {id: a, agent: writer}"), "w.wf.yaml:3:5: 'task' is missing in this 'agent' entry"),
     (steps("- {id: a, task: write}"), "a task is given to an agent: say which with 'agent'"),

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.files import code
-from wfkernel import Workflow, placed
+from wfkernel import Limits, Workflow, placed
 from wfkernel.engine.agents import AskAgent
 from wfkernel.engine.compile import compile_workflow
 from wfkernel.engine.export import document_of, to_yaml
@@ -168,6 +168,15 @@ def test_the_options_of_steps_come_back() -> None:
         plan.then(_make_spec(code.increase, options), id=f"s{number}")
     plan.commit()
     assert back(to_yaml(plan)) == plan
+
+
+def test_limits_come_back_and_no_limits_are_none() -> None:
+    limits = Limits(iterations=7, seconds=90.0, concurrency=3, memory=2**30, cpu=12.5)
+    text = to_yaml(Workflow("w", limits=limits).then(code.increase).commit())
+    made = back(text)
+    assert isinstance(made, Workflow)
+    assert made.options.limits == limits
+    assert "limits" not in to_yaml(Workflow("w").then(code.increase).commit())
 
 
 def test_agents_and_commands_come_back() -> None:

@@ -71,6 +71,18 @@ def run(folder: Path, steps: str, input: Any = None, **options: Any) -> Any:
     return load(folder, f"id: w\nsteps:\n{lines}\n", **options).run(input)
 
 
+# -- limits -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_goes_as_far_as_the_file_says_also_inside_another(tmp_path: Path) -> None:
+    limited = "id: w\nlimits: {iterations: 3}\nsteps:\n  - loop: {id: a, run: [echo, x]}\n    while: '${{ true }}'\n"
+    ended = load(tmp_path, limited).run()
+    assert (ended.status, ended.error["type"]) == ("failed", "IterationLimit")
+    (tmp_path / "inner.wf.yaml").write_text(limited)
+    ended = run(tmp_path, "- {id: b, workflow: inner.wf.yaml}")
+    assert (ended.status, ended.error["type"]) == ("failed", "IterationLimit")
+
+
 # -- agents -----------------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from wfkernel.engine.agents import AskAgent, agent_named
+from wfkernel.engine.limits import Limits
 from wfkernel.engine.shell import RunCommand
+from wfkernel.engine.workflow import Workflow
 from wfkernel.errors import DefinitionError
 from wfkernel.plan import document as doc
 from wfkernel.plan import expression, nodes
@@ -27,7 +29,7 @@ from wfkernel.plan.retry import RetryPolicy
 from wfkernel.plan.step import StepSpec, spec_of
 from wfkernel.plan.text import Problem
 
-__all__ = ["DOCUMENT_KEYS", "compile_workflow"]
+__all__ = ["DOCUMENT_KEYS", "compile_workflow", "plain"]
 
 At = tuple[str | int, ...]
 
@@ -40,8 +42,13 @@ _RETRY: Final = ("retries", "backoff", "jitter")
 _CODE: Final = ("compensate", "resume", "suspend", "state")
 
 
-def compile_workflow(loaded: Loaded, make: Callable[..., Definition] = Definition) -> Definition:
-    """The workflow a file describes, committed. `make` is what it becomes: `Definition`, `Workflow` with options.
+def plain(id: str, *, limits: Limits | None = None, **about: Any) -> Definition:
+    """What a workflow of a file becomes where nothing else is said: one with limits has a life of its own."""
+    return Definition(id, **about) if limits is None else Workflow(id, limits=limits, **about)
+
+
+def compile_workflow(loaded: Loaded, make: Callable[..., Definition] = plain) -> Definition:
+    """The workflow a file describes, committed. `make` is what it becomes: `plain`, or `Workflow` with options.
 
     Raises `WorkflowFileInvalid`.
     """
@@ -96,7 +103,7 @@ class _Compiler:
             made = self._make(
                 document.id or document.name or Path(self._loaded.file).name.partition(".")[0] or "workflow",
                 description=document.description, retries=document.retries, delay=document.delay,
-                metadata={**document.metadata, **about}, **types,
+                metadata={**document.metadata, **about}, limits=self.limits(), **types,
             )  # fmt: skip
         except DefinitionError as error:
             self.note(error, at)
@@ -110,6 +117,13 @@ class _Compiler:
         except DefinitionError as error:
             self.note(error, (*at, "steps"))
             return None
+
+    def limits(self) -> Limits | None:
+        told = self._document.limits
+        if told is None:
+            return None
+        spans = {key: seconds(span) for key in ("seconds", "cpu") if (span := getattr(told, key)) is not None}
+        return Limits(told.iterations, concurrency=told.concurrency, memory=told.memory, **spans)
 
     def fill(self, plan: Definition, entries: Sequence[Any], at: At) -> None:
         """Add a list of entries, which is a sequence or a graph."""
@@ -266,10 +280,10 @@ class _Compiler:
     def nested(self, entry: doc.WorkflowStep, at: At) -> Definition | None:
         if isinstance(entry.workflow, str):
             loaded = self._loaded.nested[entry.workflow]
-            return _Compiler(loaded, Definition, self._problems, self._agents).workflow()
+            return _Compiler(loaded, plain, self._problems, self._agents).workflow()
         return _Compiler(
             self._loaded,
-            Definition,
+            plain,
             self._problems,
             self._agents,
             entry.workflow,

@@ -7,13 +7,16 @@ as the expressions they are.
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from wfkernel.engine.agents import AskAgent
 from wfkernel.engine.compile import DOCUMENT_KEYS
+from wfkernel.engine.options import Options
 from wfkernel.engine.restarts import RestartPolicy
 from wfkernel.engine.shell import RunCommand
+from wfkernel.engine.workflow import Workflow
 from wfkernel.errors import DefinitionError
 from wfkernel.plan import nodes, sources
 from wfkernel.plan.builder import Definition
@@ -70,6 +73,9 @@ class _Exporter:
             found["retries"] = plan.retry.retries
         if plan.retry.delay:
             found["delay"] = _short(plan.retry.delay)
+        if isinstance(plan, Workflow) and plan.options.limits != Options().limits:
+            limits = asdict(plan.options.limits)
+            found["limits"] = {name: _short(most) for name, most in limits.items() if most is not None}
         if plan.vars:
             found["vars"] = plan.vars
         if metadata:

@@ -33,7 +33,7 @@ def load_workflow(path: str | Path, *, agents: Mapping[str, Any] | None = None, 
         raise WorkflowFileInvalid(loaded.warnings)
 
     def make(id: str, **about: Any) -> Definition:
-        return Workflow(id, **about, **options)
+        return Workflow(id, **{**about, **options})
 
     made = compile_workflow(loaded, make)
     assert isinstance(made, Workflow)

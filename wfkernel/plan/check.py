@@ -92,6 +92,8 @@ class Checker:
         if data.get("input") is not None and data.get("inputs") is not None:
             self.note("'input' and 'inputs' say the same thing in two ways: keep one", (*path, "input"), key=True)
         self.length(data.get("delay"), (*path, "delay"))
+        for key in ("seconds", "cpu"):
+            self.length(_dict(data.get("limits")).get(key), (*path, "limits", key), zero=False)
         inputs = self.inputs(data.get("inputs"), (*path, "inputs"))
         if data.get("input") is not None:
             inputs = None

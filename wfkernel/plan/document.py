@@ -353,6 +353,21 @@ class InputField(Strict):
     """Regular expression a text has to match."""
 
 
+class LimitsEntry(Strict):
+    """How far a run may go; beyond it fails with an error of that name."""
+
+    iterations: Annotated[int, Field(gt=0, strict=True)] | None = None
+    """How often one loop may go round."""
+    seconds: Length | None = None
+    """How long the run may take from its start, waiting included."""
+    concurrency: Annotated[int, Field(gt=0, strict=True)] | None = None
+    """How many steps may execute at the same time; further ones wait."""
+    memory: Annotated[int, Field(gt=0, strict=True)] | None = None
+    """Bytes the process that executes the run, and those it started, may occupy."""
+    cpu: Length | None = None
+    """CPU time these processes may use."""
+
+
 class Document(Strict):
     """A workflow."""
 
@@ -380,6 +395,8 @@ class Document(Strict):
     retries: Count = 0
     """For steps that say nothing of their own."""
     delay: Length = 0
+    limits: LimitsEntry | None = None
+    """How far a run may go."""
     agents: dict[str, CodeReference] = {}
     """Agents by name: the address of a function, or of an object with a method `run`."""
     vars: dict[str, Any] = {}
