@@ -16,7 +16,7 @@ demo: $(VENV)/.demo
 	@echo "the run:           $(BIN)/wf show latest     (store: $$($(BIN)/wf db path))"
 
 test: lint $(VENV)/.test browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

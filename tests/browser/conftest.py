@@ -20,10 +20,11 @@ from typing import Any, Literal
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT = 120_000
+expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
 """Milliseconds to wait for a page or a kernel: generous, since only a failing test waits that long."""
 
 CHROMIUM = "/usr/bin/chromium"
