@@ -24,8 +24,8 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT = 120_000
-expect.set_options(timeout=30_000)  # a busy machine is slow, not wrong
 """Milliseconds to wait for a page or a kernel: generous, since only a failing test waits that long."""
+expect.set_options(timeout=TIMEOUT / 4)
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = [

@@ -75,15 +75,15 @@ def test_text_that_comes_in_pieces_is_one_line_in_the_state_and_marked_for_the_p
     assert log == [["chat", "to", 1], ["chat", "ken", 1], ["chat", "s", 1], ["chat", "."], ["chat", "next"]]
 
 
-def test_a_burst_is_cut_and_says_so():
+def test_of_a_burst_the_newest_lines_are_told_and_how_many_came_before_them():
     run = Run()
     run.feed.take()
     for n in range(BURST + 5):
         run.emit(ev.STEP_OUTPUT, {"text": str(n)}, "s", 1)
     told = run.feed.take()
-    assert len(told["log"]) == BURST
-    assert told["left_out"] == 5
-    assert run.feed.picture()["log"][-1] == ["s", str(BURST + 4)]
+    assert [text for _, text in told["log"]] == [str(n) for n in range(5, BURST + 5)]
+    assert (told["at"], told["left_out"]) == (0, 5)
+    assert len(run.feed.picture()["log"]) == BURST + 5
 
 
 def test_the_past_is_read_from_the_events_and_nothing_heard_meanwhile_is_lost_or_doubled():

@@ -30,7 +30,7 @@ __all__ = ["Feed"]
 LOG: Final = 10_000
 """Entries of the log a page is given when it opens."""
 BURST: Final = 2_000
-"""Entries one message carries; what a run writes faster than that is left out of the page, not of the store."""
+"""Entries one message carries, the newest. A page that was given less than was written asks for the whole when the run rests."""
 ATTEMPTS: Final = 4_000
 LINE: Final = 2_000
 DRAWN: Final = 400
@@ -51,7 +51,7 @@ class Feed:
         self._logged = 0
         self._attempts: deque[list[Any]] = deque(maxlen=ATTEMPTS)
         self._open: dict[str, list[Any]] = {}
-        self._lines: list[list[Any]] = []
+        self._lines: deque[list[Any]] = deque(maxlen=BURST)
         self._left_out = 0
         self._touched: set[str] = set()
         self._moved: list[list[Any]] = []
@@ -145,10 +145,8 @@ class Feed:
             entry.append(1)
         self._log.append(entry)
         self._logged += 1
-        if len(self._lines) < BURST:
-            self._lines.append(entry)
-        else:
-            self._left_out += 1
+        self._left_out += len(self._lines) == BURST
+        self._lines.append(entry)
 
     def _end(self, path: str, at: float, outcome: str) -> None:
         entry = self._open.pop(path, None)
@@ -165,7 +163,8 @@ class Feed:
                 return None
             whole, self._whole = self._whole, False
             touched, self._touched = self._touched, set()
-            lines, self._lines = self._lines, []
+            lines = list(self._lines)
+            self._lines.clear()
             moved, self._moved = self._moved, []
             left_out, self._left_out = self._left_out, 0
             self._number += 1

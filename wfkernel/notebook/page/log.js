@@ -127,6 +127,7 @@ function logPane(run) {
     say(title, rows.length ? "" : "Nothing has been written yet.");
     list.node.hidden = search.hidden = !rows.length;
     list.update(rows.length);
+    if (search.value && hit < 0) go(1); // the first match has just arrived
   }
 
   search.addEventListener("input", () => {

@@ -46,6 +46,7 @@ class Run {
     this.grown = (this.grown ?? 0) + 1;
     this.rich = new Map();
     this.gone = 0;
+    this.partial = false;
     this.logged = picture.at;
     this.received = performance.now();
     this.addLines(picture.at, picture.log);
@@ -62,11 +63,13 @@ class Run {
       for (const a of news.attempts ?? []) this.attempts.set(`${a[0]} ${a[2]}`, a);
       if (news.chart) [this.chart, this.version] = [news.chart, this.version + 1];
       if (news.left_out) {
-        this.addLines(news.at + news.left_out, [["", `… ${news.left_out} lines left out here: they are in the store`]]);
+        this.addLines(news.at + news.left_out, [["", `… ${news.left_out} lines were written too fast to follow: they are shown when the run rests`]]);
         this.logged = news.at + news.left_out;
+        this.partial = true;
       }
       this.addLines(this.logged > news.at ? news.at + (news.left_out ?? 0) : news.at, news.log);
     }
+    if (this.partial && this.resting) this.askAll();
     for (const listen of this.listeners) listen();
   }
 
