@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -42,19 +42,19 @@ def cell_doc(body: str) -> str:
     return quoted.group(2).strip() if quoted else ""
 
 
-def prose_of(notebook: Path, cells: Iterable[Any], run_id: str | None) -> list[ContextRow]:
+def prose_of(notebook: Path, cells: Iterable[Mapping[str, Any]], run_id: str | None) -> list[ContextRow]:
     """The notebook's markdown cells as texts to be found."""
     rows = []
     for position, cell in enumerate(cells):
-        text = _IMAGE.sub(r"\1", cell.source).strip()[:_LENGTH] if cell.cell_type == "markdown" else ""
-        generated = any(tag.startswith(_GENERATED) for tag in cell.metadata.get("tags", ()))
+        text = _IMAGE.sub(r"\1", cell["source"]).strip()[:_LENGTH] if cell["cell_type"] == "markdown" else ""
+        generated = any(tag.startswith(_GENERATED) for tag in cell["metadata"].get("tags", ()))
         if _WORD.search(text) and not generated:
             id = f"{_prefix(notebook)}{cell.get('id') or position}"
             rows.append(ContextRow(id, "markdown", text, run_id, "", {"cell": position + 1}, time.time()))
     return rows
 
 
-def keep_prose(store: Store, notebook: Path, cells: Iterable[Any], run_id: str | None) -> None:
+def keep_prose(store: Store, notebook: Path, cells: Iterable[Mapping[str, Any]], run_id: str | None) -> None:
     """Keep the notebook's markdown in the store; nothing if context search is off."""
     if is_on():
         store.context.add(prose_of(notebook, cells, run_id), replacing=_prefix(notebook))

@@ -29,6 +29,7 @@ from wfkernel.notebook.dispatch import DispatchedCell
 from wfkernel.notebook.home import Home
 from wfkernel.notebook.namespace import Namespace
 from wfkernel.notebook.prose import cell_doc, keep_prose
+from wfkernel.notebook.reading import read_cells
 from wfkernel.notebook.runs import RUN_VARIABLE, NotebookRuns
 from wfkernel.notebook.stalemarks import StaleMarks
 from wfkernel.notebook.stepline import Refresher, StepLine
@@ -157,17 +158,15 @@ class Session:
         except OSError:
             return None
         if self._outline is None or self._outline[0] != changed:
-            import nbformat
-
             try:
-                cells = nbformat.read(self.path, as_version=4).cells
+                cells = read_cells(self.path)
             except (OSError, ValueError):  # being written just now: the next step looks again
                 return self._outline[1] if self._outline else None
-            self._outline = (changed, outline([c.source if c.cell_type == "code" else None for c in cells]))
+            self._outline = (changed, outline([c["source"] if c["cell_type"] == "code" else None for c in cells]))
             self._keep_prose(cells)
         return self._outline[1]
 
-    def _keep_prose(self, cells: list[Any]) -> None:
+    def _keep_prose(self, cells: list[dict[str, Any]]) -> None:
         """Keep the notebook's markdown in the store, in the background: a step does not wait for the database."""
         assert self.path is not None
         run_id = self.run.run_id if self.has_run else None

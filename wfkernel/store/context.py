@@ -30,6 +30,7 @@ from wfkernel.store.context_text import GATHERED, ContextRow, texts_of
 from wfkernel.store.embedders import DEFAULT, Embedder, load_embedder
 from wfkernel.store.ranking import BY_VECTORS, BY_WORDS, HYBRID, term_counts, term_number, words
 from wfkernel.store.read import transaction
+from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     import duckdb
@@ -87,7 +88,8 @@ class Context:
         """
         with self._database.open() as connection, transaction(connection):
             if replacing:
-                connection.execute(
+                execute(
+                    connection,
                     "DELETE FROM wf.context WHERE starts_with(id, $1) AND NOT list_contains($2, id)",
                     [replacing, [row.id for row in rows]],
                 )
@@ -216,7 +218,7 @@ def forget_runs(connection: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -
     The caller holds the transaction. Texts of runs that still have events are gathered again by the next search.
     """
     for table in ("context", "context_gathered"):
-        connection.execute(f"DELETE FROM wf.{table} WHERE list_contains($1, run_id)", [list(run_ids)])
+        execute(connection, f"DELETE FROM wf.{table} WHERE list_contains($1, run_id)", [list(run_ids)])
     tables = ["context_terms", "context_indexed"] + (["context_vectors"] if _held(connection) else [])
     for table in tables:
         connection.execute(f"DELETE FROM wf.{table} WHERE digest NOT IN (SELECT digest FROM wf.context)")
@@ -270,7 +272,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, rows: Sequence[ContextRow], s
             [r.id, r.run_id, r.path, sessions.get(r.run_id or ""), r.kind, r.text, to_json(r.meta), r.at, r.digest]
             for r in rows
         ]
-        connection.execute(_INSERT, [to_json(cells)])
+        execute(connection, _INSERT, [to_json(cells)])
         connection.execute("DELETE FROM wf.settings WHERE ends_with(name, ' is complete')")
 
 

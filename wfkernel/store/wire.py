@@ -56,12 +56,20 @@ class Receiver:
                 """A connection that does not speak our language is dropped."""
 
         self._server = Server((LOOPBACK, 0), Connection)
+        self._closing = False
         self._file = folder / f"{identity}{SUFFIX}"
         draft = self._file.with_suffix(".tmp")
         with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as handle:
             json.dump({"port": self._server.server_address[1], "token": token}, handle)
         draft.replace(self._file)
-        threading.Thread(target=self._server.serve_forever, name="wfkernel-commands", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, name="wfkernel-commands", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        """Take connections until one finds us closing. `serve_forever` would look twice a second whether it is to end."""
+        while not self._closing:
+            self._server.handle_request()
+        self._server.server_close()
 
     def listen(self, run_id: str, handle: Handler) -> Callable[[], None]:
         """Give `handle` the commands for the run. Returns what ends that."""
@@ -75,8 +83,10 @@ class Receiver:
 
     def close(self) -> None:
         self._file.unlink(missing_ok=True)
-        self._server.shutdown()
-        self._server.server_close()
+        self._closing = True
+        with contextlib.suppress(OSError):  # it has ended by itself: another command came just now
+            socket.create_connection((LOOPBACK, self._server.server_address[1])).close()
+        self._thread.join()
 
 
 def _reply(handle: Handler | None, command: Command) -> Reply:

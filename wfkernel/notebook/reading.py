@@ -1,0 +1,32 @@
+"""The cells of a notebook file, for a kernel that has a step to execute.
+
+nbformat checks every notebook it reads with jsonschema, and where Jupyter's server is installed importing jsonschema
+compiles a grammar of IRIs: more than two seconds before the first step of every kernel. What a session needs of the file
+is each cell's kind, text and tags, which the JSON says as it stands.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+__all__ = ["read_cells"]
+
+
+def read_cells(path: Path) -> list[dict[str, Any]]:
+    """The cells of the notebook file at `path`, each with its ``source`` as one text.
+
+    Raises `OSError` for a file that cannot be opened and `ValueError` for one that holds no notebook, or half of one.
+    """
+    book = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(book, dict) or "nbformat" not in book:
+        raise ValueError(f"{path} is no notebook")
+    if book["nbformat"] != 4:
+        import nbformat  # knows the formats before 4
+
+        return list(nbformat.reads(json.dumps(book), as_version=4).cells)
+    try:
+        return [{**cell, "source": "".join(cell["source"])} for cell in book["cells"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no notebook of format 4") from error
