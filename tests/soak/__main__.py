@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 from tests.soak.faults import full_disk, soak
+from tests.soak.torn import torn
 
 
 def main() -> int:
@@ -29,7 +30,9 @@ def main() -> int:
         print(report)
         disk = full_disk(Path(folder))
         print(disk)
-    return 0 if report.good and disk.good else 1
+        blocks = torn(Path(folder), min(60.0, options.seconds / 5))
+        print(blocks)
+    return 0 if report.good and disk.good and not blocks.unreadable else 1
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def soak(folder: Path, seconds: float, processes: int, flips: int, seed: int) ->
             report.kills += 1
             living[at] = start()
         report.seconds = time.monotonic() - begin
-        _drain(folder, store_path)
+        _drain(folder, store_path, living)
     finally:
         (folder / "stop").touch()
         for process in living:
@@ -109,14 +109,14 @@ def soak(folder: Path, seconds: float, processes: int, flips: int, seed: int) ->
     return report
 
 
-def _drain(folder: Path, store_path: Path) -> None:
-    """No new runs; wait until those there are have ended, or for two minutes."""
+def _drain(folder: Path, store_path: Path, living: list[subprocess.Popen[bytes]]) -> None:
+    """No new runs; wait until nobody starts one any more and those there are have ended, or for two minutes."""
     (folder / "drain").touch()
     store = Store(store_path)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        _, rows = store.query("SELECT count(*) FROM runs WHERE status <> 'success'")
-        if rows[0][0] == 0:
+        stopped = all((folder / f"drains-{process.pid}").exists() for process in living)
+        if stopped and store.query("SELECT count(*) FROM runs WHERE status <> 'success'")[1] == [(0,)]:
             break
         time.sleep(0.3)
     store.close()

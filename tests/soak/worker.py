@@ -102,6 +102,7 @@ def main(path: str, log_path: str, seed: int, skew: float) -> None:
         jumps[0] = rng.choice([0.0, skew, -skew])
         take_up(store, workflow, rng)
         if drain.exists():
+            drain.with_name(f"drains-{os.getpid()}").touch()
             time.sleep(0.05)
             continue
         number += 1

@@ -70,9 +70,8 @@ def backup(store: Store, folder: Path, copied: Callable[[int, int], None] = lamb
         raise StoreError(f"there is a store {target} already: name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with store.database.open() as connection:
-            connection.execute("CHECKPOINT")
-            shutil.copyfile(store.path, target)
+        with store.database.open():
+            store.database.copy_to(target)
         files = sorted(store.blobs.path.glob("??/*"))
         for number, file in enumerate(files, 1):
             beside = folder / store.blobs.path.name / file.parent.name / file.name

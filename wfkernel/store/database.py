@@ -9,7 +9,7 @@ mark, and who has it open closes it as soon as the operation at hand is done, so
 
 Between processes of ours a lock of our own decides whose turn it is, DuckDB's lock only where another program has the
 file: DuckDB 2.0 reads the head of a file before it takes its lock, and what the process before it committed in between
-would be lost.
+would be lost. When DuckDB's write-ahead log goes into the file is decided here too (`wfkernel.store.undo` says why).
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from wfkernel.store.owner import is_alive
 from wfkernel.store.projection import insert_rows
 from wfkernel.store.read import transaction
 from wfkernel.store.sql import execute
+from wfkernel.store.undo import Undo
 
 if TYPE_CHECKING:
     import duckdb
@@ -54,11 +55,14 @@ BUSY_SECONDS: Final = 1.0
 """While steps end in quick succession the background folds no more often than this: readers fold what they need."""
 FOLD_BYTES: Final = 4 << 20
 """How much of the journals is moved in one transaction."""
+LOG_BYTES: Final = 16 << 20
+"""How long DuckDB's write-ahead log may grow while the file is open; it is moved into the file when that is closed."""
 READ_BYTES: Final = 1 << 19
 """How much of the journals is read for the sake of one run rather than moved."""
 
 _log = logging.getLogger("wfkernel")
 _turns: dict[tuple[int, Path], FileLock] = {}
+_undos: dict[tuple[int, Path], Undo] = {}
 _locks: dict[Path, threading.RLock] = {}
 
 
@@ -156,7 +160,7 @@ class Database:
             kept_in.parent.mkdir(parents=True, exist_ok=True)
             try:
                 with self._turn().acquire(timeout=LOCK_WAIT):
-                    for end in ("", ".wal"):
+                    for end in ("", ".wal", ".undo"):
                         if (file := self.path.with_name(self.path.name + end)).exists():
                             file.replace(kept_in.with_name(kept_in.name + end))
                     if by is not None:
@@ -171,12 +175,36 @@ class Database:
             self._fold(self._connection)
         return self._connection
 
+    def checkpoint(self) -> None:
+        """Have DuckDB move its log into the file, which `open` has open."""
+        assert self._connection is not None
+        self._undo.checkpoint(self._connection)
+
+    def copy_to(self, target: Path) -> None:
+        """Copy the file, which `open` has open, to `target`."""
+        self.checkpoint()
+        self._undo.copy_to(target)
+
     def _close_connection(self) -> None:
         with self._lock:
             if self._connection is not None:
+                self._empty_log(0)
                 self._connection.close()
+                self._undo.release()
                 self._connection = self._folded = None
                 self._turn().release()
+
+    def _empty_log(self, limit: int) -> None:
+        """Have DuckDB move its log into the file if it is longer than `limit`. If it cannot, nothing is lost."""
+        import duckdb
+
+        with self._lock:
+            if self._connection is None or self._undo.log_bytes <= limit:
+                return
+            try:
+                self.checkpoint()
+            except (duckdb.Error, OSError) as error:
+                _log.warning("%s: what was written stays in DuckDB's log: %s", self.path, error)
 
     def _connect(self, wait: float) -> duckdb.DuckDBPyConnection:
         import duckdb
@@ -204,6 +232,7 @@ class Database:
             schema.prepare(connection, self.path)
         except BaseException as error:
             connection.close()
+            self._undo.release()
             self._turn().release()
             raise _explain(error, self.path) if isinstance(error, duckdb.Error) else error from None
         return connection
@@ -215,6 +244,11 @@ class Database:
             _turns[key] = FileLock(f"{self.path}.lock", thread_local=False)
         return _turns[key]
 
+    @property
+    def _undo(self) -> Undo:
+        """Shared like the turn."""
+        return _undos.setdefault((os.getpid(), self.path), Undo(self.path))
+
     def _connected(self) -> duckdb.DuckDBPyConnection:
         """The file, opened if it is nobody else's turn; raises at once what speaks against it."""
         import duckdb
@@ -223,10 +257,14 @@ class Database:
         turn = self._turn()
         turn.acquire(timeout=0)
         try:
-            return duckdb.connect(str(self.path))
+            if self._undo.mend():
+                _log.info("%s: an interrupted checkpoint of DuckDB was undone", self.path)
+            connection = duckdb.connect(str(self.path))
+            self._undo.hold(connection)
         except BaseException:
             turn.release()
             raise
+        return connection
 
     def _is_wanted(self) -> bool:
         """Whether another process waits for the file."""
@@ -363,6 +401,7 @@ class Database:
                     return
             elif time.monotonic() - self._used >= IDLE_SECONDS or self._is_wanted():
                 self._close_connection()
+            self._empty_log(LOG_BYTES)
 
 
 def _tells_of_damage(error: duckdb.Error) -> bool:

@@ -114,6 +114,7 @@ def _back_up(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
     connection.execute(f"ATTACH '{quoted}' AS wfkernel_backup")
     try:
         connection.execute(f'COPY FROM DATABASE "{name}" TO wfkernel_backup')
+        connection.execute("CHECKPOINT wfkernel_backup")
     finally:
         connection.execute("DETACH wfkernel_backup")
     unfinished.replace(copy)

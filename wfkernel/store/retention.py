@@ -61,7 +61,7 @@ def prune(
             store.claims.note(store.owner)
         values, size = _collect(connection, store, [run["run_id"] for run in runs], dry_run)
         if not dry_run:
-            connection.execute("CHECKPOINT")
+            store.database.checkpoint()
     return Pruned(runs, values, size)
 
 
