@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import re
 import signal
 import time
@@ -68,9 +70,21 @@ class Kernel:
         self.manager.start_kernel(env=environment, cwd=str(folder))
         self.client: BlockingKernelClient = self.manager.blocking_client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=60)
+        self._wait_for_ready()
         loaded = self.run("%load_ext wfkernel")
         assert loaded.status == "ok", loaded.text
+
+    def _wait_for_ready(self) -> None:
+        """Return once the kernel replies and what it publishes arrives here. The client's own way ends with a pause."""
+        deadline = time.monotonic() + 60
+        while True:
+            assert self.manager.is_alive(), "the kernel died"
+            assert time.monotonic() < deadline, "the kernel does not reply"
+            asked = self.client.kernel_info()
+            with contextlib.suppress(queue.Empty):
+                while self.client.get_iopub_msg(timeout=1)["parent_header"].get("msg_id") != asked:
+                    pass
+                return
 
     def run(self, source: str, *, cell_id: str | None = None, timeout: float = 60) -> Result:
         """Execute a cell and wait for its end."""
@@ -156,10 +170,11 @@ class Kernel:
             time.sleep(0.02)
         self.close()
 
-    def close(self) -> None:
+    def close(self, *, now: bool = False) -> None:
+        """End the kernel as a front end does, or, with `now`, at once and with every process it started."""
         self.client.stop_channels()
         if self.manager.is_alive():
-            self.manager.shutdown_kernel()
+            self.manager.shutdown_kernel(now=now)
         else:
             self.manager.cleanup_resources()
 
@@ -175,4 +190,4 @@ def kernel(tmp_path: Path) -> Iterator[Callable[..., Kernel]]:
 
     yield start
     for one in started:
-        one.close()
+        one.close(now=True)
