@@ -15,7 +15,9 @@ demo: $(VENV)/.demo
 	@echo "finished notebook: $(CURDIR)/.wfkernel/demo/flights.ipynb"
 	@echo "the run:           $(BIN)/wf show latest     (store: $$($(BIN)/wf db path))"
 
+# Compiled beforehand: where imports may not write bytecode (CI), each of hundreds of processes would compile wfkernel anew.
 test: lint $(VENV)/.test browser
+	$(BIN)/python -m compileall -q wfkernel tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test
