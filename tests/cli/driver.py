@@ -36,6 +36,9 @@ def run(arguments: list[str]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    from wfkernel.cli.shared import quick_jsonschema
+
+    quick_jsonschema()
     import nbformat  # noqa: F401
     import rich.table  # noqa: F401
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from wfkernel.errors import DefinitionError
+from wfkernel.notebook import places
 from wfkernel.notebook.reading import read_cells
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
@@ -52,6 +54,8 @@ def test_half_a_notebook_is_a_value_error(tmp_path, text):
     (tmp_path / "nb.ipynb").write_text(text)
     with pytest.raises(ValueError, match=r"is no notebook|line 1 column"):
         read_cells(tmp_path / "nb.ipynb")
+    with pytest.raises(DefinitionError, match=r"cannot read the notebook .*nb\.ipynb: [^\n]+$"):
+        places.read_cells(str(tmp_path / "nb.ipynb"))
 
 
 def test_the_first_step_of_a_saved_notebook_waits_for_no_slow_import(kernel, tmp_path):

@@ -138,12 +138,10 @@ def _code_now(state: RunState) -> dict[str, str] | None:
     notebook = Path(state.notebook) if state.notebook else None
     if notebook is None or not notebook.is_file():
         return None
-    import nbformat
-
+    from wfkernel.notebook.places import read_cells
     from wfkernel.plan.outline import outline
 
-    cells = nbformat.read(notebook, as_version=4).cells
-    found = outline([cell.source if cell.cell_type == "code" else None for cell in cells])
+    found = outline([cell["source"] if cell["cell_type"] == "code" else None for cell in read_cells(state.notebook)])
     return {step.name: step.code for step in found.steps}
 
 

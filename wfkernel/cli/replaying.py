@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wfkernel.cli.complete import complete_step
-from wfkernel.cli.shared import JsonOption, RunArgument, StoreOption, family, opened, print_json, print_table
+from wfkernel.cli.shared import (
+    JsonOption,
+    RunArgument,
+    StoreOption,
+    family,
+    opened,
+    print_json,
+    print_table,
+    quick_jsonschema,
+)
 from wfkernel.errors import DefinitionError, StoreError
 
 if TYPE_CHECKING:
@@ -76,6 +85,7 @@ def _names(found: Replay) -> list[dict[str, str]]:
 
 def _write(store: Store, found: Replay, output: Path) -> None:
     """A notebook that loads the values, and holds the step's cell without its first line."""
+    quick_jsonschema()
     import nbformat
 
     if output.exists():
@@ -92,12 +102,11 @@ def _code(found: Replay) -> str:
     notebook = Path(found.source)
     if not found.step or notebook.suffix != ".ipynb" or not notebook.is_file():
         return ""
-    import nbformat
-
+    from wfkernel.notebook.places import read_cells
     from wfkernel.plan.cell import split_cell
 
-    for cell in nbformat.read(notebook, as_version=4).cells:
-        split = split_cell(cell.source) if cell.cell_type == "code" else None
+    for cell in read_cells(found.source):
+        split = split_cell(cell["source"]) if cell["cell_type"] == "code" else None
         if split is not None and split[0].split()[:1] == [found.step]:
             return str(split[1])
     return ""

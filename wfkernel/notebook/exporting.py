@@ -45,7 +45,7 @@ def write_export(notebook: str, file: Path) -> None:
 
 def _cells(notebook: str) -> list[SourceCell]:
     return [
-        SourceCell(number, cell.source, "parameters" in cell.metadata.get("tags", ()))
-        for number, cell in enumerate(places.read_notebook(notebook).cells, 1)
-        if cell.cell_type == "code"
+        SourceCell(number, cell["source"], "parameters" in cell["metadata"].get("tags", ()))
+        for number, cell in enumerate(places.read_cells(notebook), 1)
+        if cell["cell_type"] == "code"
     ]

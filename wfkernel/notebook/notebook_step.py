@@ -63,8 +63,8 @@ class RunNotebook:
 
     @property
     def __wf_code__(self) -> Any:
-        cells = places.read_notebook(str(Path(self.folder, self.notebook))).cells
-        return ("notebook", *(cell.source for cell in cells if cell.cell_type == "code"))
+        cells = places.read_cells(str(Path(self.folder, self.notebook)))
+        return ("notebook", *(cell["source"] for cell in cells if cell["cell_type"] == "code"))
 
     async def __call__(self, parameters: Any, ctx: StepRun) -> dict[str, Any]:
         if not isinstance(parameters, Mapping):

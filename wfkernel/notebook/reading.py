@@ -1,8 +1,7 @@
-"""The cells of a notebook file, for a kernel that has a step to execute.
+"""The cells of a notebook file, for who needs each cell's kind, text and tags, which the JSON says as it stands.
 
 nbformat checks every notebook it reads with jsonschema, and where Jupyter's server is installed importing jsonschema
-compiles a grammar of IRIs: more than two seconds before the first step of every kernel. What a session needs of the file
-is each cell's kind, text and tags, which the JSON says as it stands.
+compiles a grammar of IRIs: more than two seconds before the first step of every kernel.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ __all__ = ["read_cells"]
 
 
 def read_cells(path: Path) -> list[dict[str, Any]]:
-    """The cells of the notebook file at `path`, each with its ``source`` as one text.
+    """The cells of the notebook file at `path`, each with ``cell_type``, ``metadata`` and its ``source`` as one text.
 
     Raises `OSError` for a file that cannot be opened and `ValueError` for one that holds no notebook, or half of one.
     """
@@ -27,6 +26,9 @@ def read_cells(path: Path) -> list[dict[str, Any]]:
 
         return list(nbformat.reads(json.dumps(book), as_version=4).cells)
     try:
-        return [{**cell, "source": "".join(cell["source"])} for cell in book["cells"]]
+        return [
+            {"metadata": {}, **cell, "cell_type": cell["cell_type"], "source": "".join(cell["source"])}
+            for cell in book["cells"]
+        ]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is no notebook of format 4") from error
