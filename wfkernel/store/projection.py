@@ -9,7 +9,8 @@ An event that was changed, exchanged or taken away breaks its own link or the ne
 the first bad event. A link detects damage; against forgery only signatures help, and values that could run code have them.
 
 ``wf.runs``, ``wf.steps`` and ``wf."values"`` are kept up to date with every batch, so that listing runs costs the same
-however many events there are. They follow what `wfkernel.engine.state` makes of the same events.
+however many events there are. They follow what `wfkernel.engine.state` makes of the same events. To plan a statement takes
+DuckDB longer than to execute it on a few events, so what no event of a batch can concern is left out of it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from wfkernel.engine.events import Event, encode_events
 from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import duckdb
 
 __all__ = ["DIGEST", "LINK", "NO_DIGEST", "insert_events", "insert_rows", "rebuild", "relink"]
@@ -50,6 +53,8 @@ INSERT INTO wf.events SELECT run_id, seq, ts, type, path, attempt, payload, {LIN
 # A column that a new life of a run or a new attempt empties is packed into a struct: NULL means that nothing was said
 # about it in this batch, a struct with a NULL inside that it was emptied.
 _LIVES: Final = f"('{ev.RUN_START}', '{ev.RUN_RESTART}', '{ev.RUN_RESUME}', '{ev.RUN_TRAVEL}', '{ev.RUN_FINISH}')"
+_NEWEST: Final = """(SELECT run_id, max(seq) AS last_seq, arg_max(ts, seq) AS updated, arg_max(digest, seq) AS head
+      FROM batch GROUP BY run_id)"""
 _RUNS: Final = f"""
 INSERT OR REPLACE INTO wf.runs (run_id, workflow, notebook, output, mode, status, owner, params, error, started,
                                 updated, ended, last_seq, head)
@@ -57,8 +62,7 @@ SELECT n.run_id, coalesce(t.workflow, o.workflow), coalesce(t.notebook, o.notebo
        coalesce(t.mode, o.mode), coalesce(t.status, o.status), coalesce(t.owner, o.owner), coalesce(t.params, o.params),
        CASE WHEN t.ended IS NULL THEN o.error ELSE t.ended.error END, coalesce(t.started, o.started), n.updated,
        CASE WHEN t.ended IS NULL THEN o.ended ELSE t.ended.at END, n.last_seq, n.head
-FROM (SELECT run_id, max(seq) AS last_seq, arg_max(ts, seq) AS updated, arg_max(digest, seq) AS head
-      FROM batch GROUP BY run_id) n
+FROM {_NEWEST} n
 LEFT JOIN (
     SELECT run_id, arg_max(payload->>'workflow', seq) AS workflow, arg_max(payload->>'notebook', seq) AS notebook,
            arg_max(payload->>'output', seq) AS output, arg_max(payload->>'mode', seq) AS mode,
@@ -69,6 +73,11 @@ LEFT JOIN (
                    ELSE {{'at': NULL, 'error': NULL}} END, seq) FILTER (type IN {_LIVES}) AS ended
     FROM batch WHERE starts_with(type, 'run.') GROUP BY run_id) t USING (run_id)
 LEFT JOIN wf.runs o USING (run_id)
+"""
+# Of a batch in which no run begins, ends or changes its status.
+_RUNS_GO_ON: Final = f"""
+INSERT INTO wf.runs (run_id, updated, last_seq, head) SELECT run_id, updated, last_seq, head FROM {_NEWEST} n
+ON CONFLICT (run_id) DO UPDATE SET updated = excluded.updated, last_seq = excluded.last_seq, head = excluded.head
 """
 
 # Time travel forgets steps and what is inside them; a run that is started anew forgets all.
@@ -81,7 +90,29 @@ _INSIDE: Final = (
     "(f.path IS NULL OR e.path = f.path OR starts_with(e.path, f.path || '.') OR starts_with(e.path, f.path || '['))"
 )
 
-_STEPS: Final = f"""
+_MOVES: Final = (
+    ev.STEP_START,
+    ev.STEP_RESULT,
+    ev.STEP_SUSPENDED,
+    ev.STEP_RESUMED,
+    ev.STEP_RESTORED,
+    ev.STEP_WAITING,
+)
+"""What changes a step's row."""
+_PLACES: Final = f"""
+    SELECT run_id, path, arg_max(position, seq) AS position FROM (
+        SELECT run_id, seq, unnest(paths) AS path, unnest(range(len(paths))) AS position FROM (
+            SELECT run_id, seq, payload->>'$.steps[*].path' AS paths FROM batch WHERE type = '{ev.STEP_PLANNED}'))
+    GROUP BY run_id, path"""
+_NO_PLACES: Final = "SELECT NULL::VARCHAR AS run_id, NULL::VARCHAR AS path, NULL::INTEGER AS position LIMIT 0"
+_NOT_FORGOTTEN: Final = (
+    f" AND NOT EXISTS (FROM forgotten f WHERE f.run_id = e.run_id AND f.seq > e.seq AND {_INSIDE})"
+)
+
+
+def _steps(planned: bool, forgotten: bool) -> str:
+    """SQL that brings ``wf.steps`` up to date with a batch; whether it has plans, and whether there is a ``forgotten``."""
+    return f"""
 CREATE OR REPLACE TEMP TABLE new_steps AS
 SELECT run_id, path, coalesce(t.status, o.status, 'pending') AS status, coalesce(t.attempt, o.attempt) AS attempt,
        coalesce(o.executions, 0) + coalesce(t.executions, 0) AS executions, coalesce(t.restored, o.restored) AS restored,
@@ -108,19 +139,15 @@ FROM (
            arg_max(CASE WHEN type = '{ev.STEP_SUSPENDED}' THEN {{'message': payload->>'message'}}
                    ELSE {{'message': NULL}} END, seq)
                FILTER (type IN ('{ev.STEP_START}', '{ev.STEP_SUSPENDED}', '{ev.STEP_RESUMED}')) AS asked
-    FROM batch e WHERE path <> '' AND starts_with(type, 'step.') AND NOT EXISTS (
-        FROM forgotten f WHERE f.run_id = e.run_id AND f.seq > e.seq AND {_INSIDE})
+    FROM batch e WHERE path <> '' AND type IN {_MOVES}{_NOT_FORGOTTEN if forgotten else ""}
     GROUP BY run_id, path) t
-FULL JOIN (
-    SELECT run_id, path, arg_max(position, seq) AS position FROM (
-        SELECT run_id, seq, unnest(paths) AS path, unnest(range(len(paths))) AS position FROM (
-            SELECT run_id, seq, payload->>'$.steps[*].path' AS paths FROM batch WHERE type = '{ev.STEP_PLANNED}'))
-    GROUP BY run_id, path) p USING (run_id, path)
+FULL JOIN ({_PLACES if planned else _NO_PLACES}) p USING (run_id, path)
 LEFT JOIN wf.steps o USING (run_id, path);
 -- Without a primary key, whose index would take more room than the rows and most of the time of a batch.
 DELETE FROM wf.steps s USING new_steps n WHERE n.known AND s.run_id = n.run_id AND s.path = n.path;
 INSERT INTO wf.steps BY NAME SELECT * EXCLUDE known FROM new_steps ORDER BY run_id
 """
+
 
 _VALUES: Final = f"""
 CREATE OR REPLACE TEMP TABLE results AS
@@ -140,7 +167,7 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
     """
     execute(connection, _LOAD, [rows])
     connection.execute(_EVENTS)
-    _project(connection)
+    _project(connection, lambda word: f'"{word}' in rows)
 
 
 def insert_events(connection: duckdb.DuckDBPyConnection, events: list[Event]) -> None:
@@ -158,7 +185,7 @@ def rebuild(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
         "WHERE list_contains($1, run_id)",
         [run_ids],
     )
-    _project(connection)
+    _project(connection, lambda word: True)
 
 
 def relink(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
@@ -178,9 +205,14 @@ def relink(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
     )
 
 
-def _project(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(_FORGOTTEN)
-    connection.execute(f"DELETE FROM wf.steps e USING forgotten f WHERE e.run_id = f.run_id AND {_INSIDE}")
-    connection.execute(_STEPS)
-    connection.execute(_VALUES)
-    connection.execute(_RUNS)
+def _project(connection: duckdb.DuckDBPyConnection, has: Callable[[str], bool]) -> None:
+    """Bring the projections up to date with ``batch``, which may have a JSON string that begins so only if `has` it."""
+    forgotten = has(ev.RUN_TRAVEL) or has(ev.RUN_START)
+    if forgotten:
+        connection.execute(_FORGOTTEN)
+        connection.execute(f"DELETE FROM wf.steps e USING forgotten f WHERE e.run_id = f.run_id AND {_INSIDE}")
+    if has(ev.STEP_PLANNED) or any(map(has, _MOVES)):
+        connection.execute(_steps(has(ev.STEP_PLANNED), forgotten))
+    if has("outputs"):
+        connection.execute(_VALUES)
+    connection.execute(_RUNS if has("run.") else _RUNS_GO_ON)
