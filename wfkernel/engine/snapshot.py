@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 from collections import deque
 from dataclasses import fields
-from typing import Any
+from typing import Any, Final
 
 from wfkernel.engine.machine import Phase, Position
 from wfkernel.engine.state import LOG_LINES, RunState, StepState, Suspension
 
 __all__ = ["SnapshotOutdated", "restore", "snapshot"]
+
+_FIELDS: Final = {kind: [field.name for field in fields(kind)] for kind in (RunState, StepState, Suspension)}
 
 
 class SnapshotOutdated(Exception):
@@ -23,14 +25,14 @@ class SnapshotOutdated(Exception):
 
 def snapshot(state: RunState) -> str:
     """The state as JSON. It has to be folded from stored events, whose values are records."""
-    document = {"fields": _fields(), "state": state}
+    document = {"fields": list(_FIELDS.values()), "state": state}
     return json.dumps(document, ensure_ascii=False, separators=(",", ":"), default=_plain)
 
 
 def restore(text: str) -> RunState:
     """Inverse of `snapshot`. Raises `SnapshotOutdated`."""
     document = json.loads(text)
-    if document["fields"] != _fields():
+    if document["fields"] != list(_FIELDS.values()):
         raise SnapshotOutdated
     values: dict[str, Any] = document["state"]
     values["steps"] = {path: _step(step) for path, step in values["steps"].items()}
@@ -42,8 +44,8 @@ def restore(text: str) -> RunState:
 
 def _plain(part: Any) -> Any:
     """What the state holds besides plain values. (`dataclasses.asdict` copies everything: most of a checkpoint's time.)"""
-    if isinstance(part, (RunState, StepState, Suspension)):
-        return {field.name: getattr(part, field.name) for field in fields(part)}
+    if (names := _FIELDS.get(part.__class__)) is not None:
+        return {name: getattr(part, name) for name in names}
     return list(part)
 
 
@@ -52,7 +54,3 @@ def _step(values: dict[str, Any]) -> StepState:
         values["suspension"] = Suspension(**values["suspension"])
     values["log"] = deque(values["log"], maxlen=LOG_LINES)
     return StepState(**values)
-
-
-def _fields() -> list[list[str]]:
-    return [[field.name for field in fields(kind)] for kind in (RunState, StepState, Suspension)]

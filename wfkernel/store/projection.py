@@ -105,9 +105,7 @@ _PLACES: Final = f"""
             SELECT run_id, seq, payload->>'$.steps[*].path' AS paths FROM batch WHERE type = '{ev.STEP_PLANNED}'))
     GROUP BY run_id, path"""
 _NO_PLACES: Final = "SELECT NULL::VARCHAR AS run_id, NULL::VARCHAR AS path, NULL::INTEGER AS position LIMIT 0"
-_NOT_FORGOTTEN: Final = (
-    f" AND NOT EXISTS (FROM forgotten f WHERE f.run_id = e.run_id AND f.seq > e.seq AND {_INSIDE})"
-)
+_NOT_FORGOTTEN: Final = f" AND NOT EXISTS (FROM forgotten f WHERE f.run_id = e.run_id AND f.seq > e.seq AND {_INSIDE})"
 
 
 def _steps(planned: bool, forgotten: bool) -> str:
