@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
-from tests.cli.conftest import Wf
+from tests.cli.conftest import REPOSITORY, Wf
+from tests.cli.test_mistakes import COMMANDS
 from wfkernel.cli import FAMILIES
 
 RUN_KEYS = {
@@ -32,23 +37,78 @@ JSON_KEYS = {
     ("db", "size"): {"database", "journals", "values", "value_files", "runs", "events", "checkpoints", "total"},
     ("db", "sql", "SELECT 1 AS one"): {"one"},
     ("checkpoint", "create", "small"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created"},
+    ("checkpoint", "create", "spare", "--label", "here"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created"},
     ("checkpoint", "ls"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created"},
+    ("checkpoint", "show", "here"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created", "status", "steps"},
+    ("checkpoint", "restore", "here"): {"checkpoint", "run_id", "status"},
+    ("checkpoint", "rm", "here"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created"},
     ("checkpoint", "prune", "--keep", "0"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created"},
     ("fsck",): set(),
     ("prune", "--dry-run"): {"runs", "values", "bytes", "dry_run"},
     ("config",): {"store", "key_file", "durability", "checkpoints", "context", "embedder", "worker", "concurrency", "retention",
                   "keep_last", "answers"},
     ("doctor",): {"what", "verdict", "found", "todo"},
+    ("validate", "flow.wf.yaml"): {"file", "line", "column", "path", "message", "severity"},
+    ("import", "--from", "automatosx", "other.yaml"): {"file", "notes"},
+    ("export", "jobs.py:orders"): {"file", "text"},
+    ("graph", "jobs.py:orders"): {"workflow", "levels", "batches"},
+    ("machine",): {"states", "events", "transitions"},
+    ("inspect", "book.ipynb"): {"notebook", "inputs", "steps", "problems"},
+    ("trust", "store.duckdb"): {"signed", "untrusted"},
+    ("session", "show", "work"): {"session", "runs"},
+    ("run", "jobs.py:orders", "-p", "rows=1"): RUN_KEYS,
+    ("restart", "small"): RUN_KEYS,
+    ("retry", "bad"): RUN_KEYS,
+    ("resume", "waits", "--data", '{"approve": true}'): RUN_KEYS,
+    ("start", "jobs.py:orders", "-p", "rows=1"): {"run_id", "pid", "log"},
+    ("cancel", "gone"): {"run_id", "status"},
+    ("db", "backup", "elsewhere"): {"path", "value_files", "bytes"},
+    ("recover", "spare", "--to", "5"): {"run_id", "status", "seq", "removed", "kept_in"},
 }  # fmt: skip
 """Command -> keys its JSON document, or every entry of it, has at least. Keys are added, never taken away."""
 
+ELSEWHERE = {("schema",), ("pause",), ("batch",), ("wake",)}
+"""It prints nothing but JSON; what needs a run that is executing, many notebooks or a run that sleeps is tested there."""
+
+FILES = {
+    "flow.wf.yaml": "steps:\n  - id: a\n    uses: nothing\n",
+    "other.yaml": "name: other\nsteps:\n  - {key: a, agent: writer, prompt: Write}\n",
+    "together.py": "from jobs import Order, load\nfrom wfkernel import Session, Workflow, open_store\n"
+    "flow = Workflow('together', input=Order, store=open_store()).then(load).commit()\n"
+    "flow.create_run(session=Session('work')).sync.start(Order(rows=1))\n",
+}
+
+
+@pytest.fixture(scope="module")
+def furnished(world: Wf) -> Wf:
+    """The runs, with others to do something to, one of a session, and files to look at."""
+    for name, content in FILES.items():
+        (world.folder / name).write_text(content)
+    cells = [nbformat.v4.new_code_cell("%load_ext wfkernel"), nbformat.v4.new_code_cell("%%step load\nrows = 3")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), world.folder / "book.ipynb")
+    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), **world.variables}
+    subprocess.run([sys.executable, "together.py"], cwd=world.folder, env=variables, check=True)
+    for name in ("gone", "waits"):
+        assert world("run", "jobs.py:asking", "-p", "rows=3", "--run-id", name).status == 75
+    assert world("run", "jobs.py:orders", "-p", "rows=3", "--run-id", "spare").status == 0
+    return world
+
 
 @pytest.mark.parametrize("command", JSON_KEYS, ids=" ".join)
-def test_json_is_one_document_with_the_keys_it_always_had(world: Wf, command: tuple[str, ...]):
-    done = world(*command, "--json")
+def test_json_is_one_document_with_the_keys_it_always_had(furnished: Wf, command: tuple[str, ...]):
+    done = furnished(*command, "--json")
     assert "Traceback" not in done.err
+    assert done.status in (0, 1), done.err
+    assert done.json or command == ("fsck",)  # nothing found
     for entry in done.json if isinstance(done.json, list) else [done.json]:
         assert set(entry) >= JSON_KEYS[command]
+
+
+def test_every_command_has_json_and_is_among_them():
+    for command in COMMANDS:
+        path = command.path
+        assert path in ELSEWHERE or any(key[: len(path)] == path for key in JSON_KEYS), path
+    assert all(command.has("--json") for command in COMMANDS if command.path != ("schema",))
 
 
 def test_a_step_in_json_has_the_keys_it_always_had(world):

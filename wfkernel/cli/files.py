@@ -140,6 +140,7 @@ def graph(
     format: Annotated[Format, typer.Option("-f", "--format", help="How it is written.")] = Format.mermaid,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.")] = None,
     imports: ImportOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Draw a workflow: Mermaid, SVG, or its boxes, arrows and batches as JSON."""
     from wfkernel.plan.chart import chart_of_plan
@@ -148,12 +149,12 @@ def graph(
 
     workflow = load_plan(target, imports or ())
     chart = chart_of_plan(workflow)
-    if format is Format.mermaid:
-        text = mermaid(workflow)
-    elif format is Format.svg:
-        text = svg(chart)
-    else:
+    if as_json or format is Format.json:
         text = json.dumps({"workflow": workflow.id, "levels": chart, "batches": batches_of(chart)}, indent=2)
+    elif format is Format.mermaid:
+        text = mermaid(workflow)
+    else:
+        text = svg(chart)
     _write(text, output)
 
 

@@ -65,32 +65,33 @@ def export(
         typer.Option("-o", "--output", help="The .py, .wf.yaml or .wf.json file; without it: shown."),
     ] = None,
     imports: ImportOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write a notebook as a plain Python module with @step functions (.py) or a workflow file that names its steps (.wf.yaml), or a workflow as a workflow file."""
     if is_workflow(target):
-        _export_workflow(target, output, imports or ())
-        return
-    from wfkernel.notebook.exporting import export_notebook, write_export
-
-    if output is None:
-        typer.echo(export_notebook(target), nl=False)
+        text = _export_workflow(target, output, imports or ())
     else:
-        write_export(target, output)
+        from wfkernel.notebook.exporting import export_notebook, write_export
+
+        text = export_notebook(target) if output is None else write_export(target, output)
+    if as_json:
+        print_json({"file": output, "text": text})
+    elif output is None:
+        typer.echo(text, nl=False)
 
 
-def _export_workflow(target: str, output: Path | None, imports: Sequence[str]) -> None:
+def _export_workflow(target: str, output: Path | None, imports: Sequence[str]) -> str:
     from wfkernel.engine.export import document_of, to_yaml
 
     workflow = load_plan(target, imports)
     folder = output.absolute().parent if output is not None else Path.cwd()
     as_json = output is not None and output.suffix == ".json"
     text = json.dumps(document_of(workflow, folder), indent=2) + "\n" if as_json else to_yaml(workflow, folder)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    if output.suffix not in (".yaml", ".yml", ".json"):
-        raise DefinitionError(f"{output}: a workflow becomes a workflow file, give a name that ends in .wf.yaml")
-    write_new(output, text)
+    if output is not None:
+        if output.suffix not in (".yaml", ".yml", ".json"):
+            raise DefinitionError(f"{output}: a workflow becomes a workflow file, give a name that ends in .wf.yaml")
+        write_new(output, text)
+    return text
 
 
 @commands.command()

@@ -29,8 +29,8 @@ def export_workflow_file(notebook: str, folder: Path) -> str:
     return f"# Exported from {Path(notebook).name} by wfkernel.\n{text}"
 
 
-def write_export(notebook: str, file: Path) -> None:
-    """Write the module (.py) or workflow file (.wf.yaml). Raises `DefinitionError` rather than replace another file."""
+def write_export(notebook: str, file: Path) -> str:
+    """Write the module (.py) or workflow file (.wf.yaml) and return its text. Raises `DefinitionError` rather than replace another file."""
     if file.suffix not in (".py", ".yaml", ".yml"):
         raise DefinitionError(
             f"{file}: the notebook becomes a Python module or a workflow file, give a name that ends in .py or .wf.yaml"
@@ -41,6 +41,7 @@ def write_export(notebook: str, file: Path) -> None:
             f"{file} is there already and was not exported from a notebook: move it, or choose another name"
         )
     file.write_text(text, "utf-8")
+    return text
 
 
 def _cells(notebook: str) -> list[SourceCell]:
