@@ -31,15 +31,19 @@ function questionsPane(run, place, only) {
   const asked = new Map();
   const note = el("p", { class: "wf-note", role: "status", hidden: true });
   node.append(note);
+  const tell = (words) => {
+    say(note, words);
+    node.hidden = false; // the last question may have gone before the kernel's reply came
+  };
 
   const answer = (path) => async (data) => {
     const reply = await ask(run.model, { op: "resume", step: path, data });
     if (!reply.ok) return reply;
-    say(note, reply.message || "The answer is saved. The step goes on when its cell runs.");
+    tell(reply.message || "The answer is saved. The step goes on when its cell runs.");
     if (reply.goes_on) return reply;
     if (!runCellsFrom(run.model, place, reply.cell_id || run.model.get("cell_id"))) {
       const went = await ask(run.model, { op: "continue", step: path });
-      say(note, went.message || problemsOf(went));
+      tell(went.message || problemsOf(went));
     }
     return reply;
   };
