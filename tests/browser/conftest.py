@@ -1,8 +1,9 @@
 """A real JupyterLab in a real browser.
 
 The fixture `lab` is a JupyterLab server of our own with a fresh page in headless Chromium: `lab.open(cells)` writes a
-notebook and opens it, and the `Notebook` it returns runs cells and reads outputs the way a person would. Server and
-browser live as long as the test module; their settings, kernels' home and notebooks lie in a temporary folder.
+notebook and opens it, and the `Notebook` it returns runs cells and reads outputs the way a person would. The server lives
+as long as the test module, the browser as long as the tests of this folder; their settings, kernels' home, notebooks and
+profile lie in temporary folders.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any, Literal
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, expect, sync_playwright
 
 REPOSITORY = Path(__file__).parents[2]
 TIMEOUT = 120_000
@@ -225,10 +226,17 @@ def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
         server.stop()
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+@pytest.fixture(scope="package")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """A browser with a profile, as people have one: what it has compiled of JupyterLab, it does not compile anew for the
+    next page."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("profile"),
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            viewport={"width": 1200, "height": 1000},
+        )
         try:
             yield browser
         finally:
@@ -236,10 +244,10 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def lab(lab_server: LabServer, chromium: Browser) -> Iterator[Lab]:
+def lab(lab_server: LabServer, chromium: BrowserContext) -> Iterator[Lab]:
     """JupyterLab in a fresh browser page; see `Lab` and `Notebook`."""
-    context = chromium.new_context(viewport={"width": 1200, "height": 1000})
+    page = chromium.new_page()
     try:
-        yield Lab(lab_server, context.new_page())
+        yield Lab(lab_server, page)
     finally:
-        context.close()
+        page.close()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import BrowserContext
 
 from tests.browser.conftest import Lab, LabServer
 
@@ -24,8 +24,8 @@ def lab_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabServer]:
         server.stop()
 
 
-def test_every_request_keeps_to_the_prefix(lab_server: LabServer, chromium: Browser) -> None:
-    page = chromium.new_context().new_page()
+def test_every_request_keeps_to_the_prefix(lab_server: LabServer, chromium: BrowserContext) -> None:
+    page = chromium.new_page()
     asked: list[str] = []
     failed: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
