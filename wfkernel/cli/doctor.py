@@ -177,7 +177,7 @@ def _store(store: Path | None) -> Iterator[Finding]:
         pass
     found = size(kept)
     free = shutil.disk_usage(path.parent).free
-    yield Finding("store", "ok", f"{path}: {found.runs} runs, {megabytes(found.total)}")
+    yield Finding("store", "ok", f"{path}: {found.runs} run{'s' * (found.runs != 1)}, {megabytes(found.total)}")
     owners = [file.stem for file in kept.owners.glob("*.lock")] if kept.owners.is_dir() else []
     alive = sum(is_alive(kept.owners, owner) for owner in owners if owner != CLAIMED)
     others = "1 other writes" if alive == 1 else f"{alive} others write"
