@@ -8,10 +8,12 @@ profile lie in temporary folders.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -100,10 +102,12 @@ class LabServer:
         deadline = time.monotonic() + TIMEOUT / 1000
         told = self._runtime / f"jpserver-{self._process.pid}.json"
         while time.monotonic() < deadline and self._process.poll() is None:
-            # The server writes down which port it got once it listens.
+            # The server writes down which port it got a moment before it listens there.
             if told.exists() and (text := told.read_text()):
-                self.url = json.loads(text)["url"].rstrip("/")
-                return
+                server = json.loads(text)
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", server["port"]), 5):
+                    self.url = server["url"].rstrip("/")
+                    return
             time.sleep(0.1)
         raise RuntimeError(f"JupyterLab did not start:\n{self._log.read_text()[-3000:]}")
 
