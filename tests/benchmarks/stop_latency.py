@@ -17,11 +17,7 @@ from tests.notebook.conftest import Kernel
 from tests.notebook.test_stops import begun
 
 STOPS = 20
-BODIES = {
-    "time.sleep(60)": "time.sleep(60)",
-    "while True: pass": "while True: pass",
-    "await asyncio.sleep(60)": "await asyncio.sleep(60)",
-}
+BODIES = "time.sleep(60)", "while True: pass", "await asyncio.sleep(60)"
 
 
 def stops(kernel: Kernel, body: str, op: str) -> list[float]:
@@ -49,9 +45,9 @@ def main() -> None:
         try:
             kernel.run("import asyncio, time")
             for op in ("suspend", "cancel"):
-                for what, body in BODIES.items():
+                for body in BODIES:
                     median, high = quantiles(stops(kernel, body, op))
-                    print(f"{op:8} during {what:24} median {median:5.1f} ms, p95 {high:5.1f} ms")
+                    print(f"{op:8} during {body:24} median {median:5.1f} ms, p95 {high:5.1f} ms")
         finally:
             kernel.close()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
+from tests.soak.faults import ROOT
 from tests.soak.torn import BLOCK, torn
 from wfkernel.store.store import Store
 from wfkernel.store.undo import Undo
@@ -19,15 +21,19 @@ class Killed(BaseException):
     pass
 
 
-class UntilCheckpoint:
-    """A connection whose process is killed as it comes to the checkpoint."""
+def die() -> None:
+    raise Killed
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+
+class UntilCheckpoint:
+    """A connection whose process is killed, by `end`, as it comes to the checkpoint."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, end: Callable[[], None] = die) -> None:
+        self._connection, self._end = connection, end
 
     def execute(self, sql: str) -> Any:
         if sql == "CHECKPOINT":
-            raise Killed
+            self._end()
         return self._connection.execute(sql)
 
 
@@ -92,20 +98,13 @@ def test_a_copy_that_is_not_whole_is_not_used(killed: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from tests.store.test_undo import UntilCheckpoint
 from wfkernel.store.store import Store
-
-class UntilCheckpoint:
-    def __init__(self, connection):
-        self._connection = connection
-    def execute(self, sql):
-        if sql == "CHECKPOINT":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return self._connection.execute(sql)
 
 database = Store(Path(sys.argv[1])).database
 with database.open() as connection:
     connection.execute("CREATE TABLE t AS SELECT 7 AS a")
-    database._undo.checkpoint(UntilCheckpoint(connection))
+    database._undo.checkpoint(UntilCheckpoint(connection, lambda: os.kill(os.getpid(), signal.SIGKILL)))
 """
 
 
@@ -113,7 +112,7 @@ def test_a_store_opens_after_it(tmp_path: Path) -> None:
     path = tmp_path / "store.duckdb"
     Store(path).query("SELECT 1")
     Store(path).close()
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], cwd=ROOT, check=False)
     assert killed.returncode == -9
     tear(path)
     with pytest.raises(duckdb.Error, match="Corrupt"):
@@ -132,7 +131,7 @@ def test_while_a_store_is_open_duckdb_makes_no_checkpoint_and_nobody_else_opens_
         for _ in range(20):  # DuckDB alone would make one at 16 MB
             connection.execute("INSERT INTO t SELECT repeat('x', 1000) || i FROM range(1000) s(i)")
         store.database._undo.copy_to(copy)
-        assert store.database._undo.log_bytes > 20_000_000
+        assert store.database.log_bytes > 20_000_000
         assert copy.read_bytes()[4096:BLOCK] == heads
         refused = subprocess.run(other, capture_output=True, text=True, check=False)
     assert "Could not set lock" in refused.stderr

@@ -139,10 +139,9 @@ def _code_now(state: RunState) -> dict[str, str] | None:
     if notebook is None or not notebook.is_file():
         return None
     from wfkernel.notebook.places import read_cells
-    from wfkernel.plan.outline import outline
+    from wfkernel.plan.outline import outline_of
 
-    found = outline([cell["source"] if cell["cell_type"] == "code" else None for cell in read_cells(state.notebook)])
-    return {step.name: step.code for step in found.steps}
+    return {step.name: step.code for step in outline_of(read_cells(state.notebook)).steps}
 
 
 def _print_checkpoint(found: Checkpoint, state: RunState) -> None:

@@ -30,7 +30,7 @@ from wfkernel.errors import DefinitionError
 from wfkernel.notebook import places
 from wfkernel.notebook.headless import notebook_inputs, resume_hint
 from wfkernel.plan.inputs import check_parameters
-from wfkernel.plan.outline import outline
+from wfkernel.plan.outline import outline_of
 
 if TYPE_CHECKING:
     from wfkernel.engine.state import RunState
@@ -152,7 +152,7 @@ def run_batch(
 
 def _refuse_mistakes(notebook: str, sets: list[dict[str, Any]]) -> None:
     nb = places.read_notebook(notebook)
-    problems = outline([cell.source if cell.cell_type == "code" else None for cell in nb.cells]).problems
+    problems = outline_of(nb.cells).problems
     if problems:
         raise DefinitionError("\n".join(problems))
     declared = notebook_inputs(nb)

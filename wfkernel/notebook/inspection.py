@@ -6,7 +6,7 @@ from typing import Any
 
 from wfkernel.notebook.headless import notebook_inputs
 from wfkernel.notebook.places import read_notebook
-from wfkernel.plan.outline import outline
+from wfkernel.plan.outline import outline_of
 
 __all__ = ["inspect_notebook"]
 
@@ -17,7 +17,7 @@ def inspect_notebook(notebook: str) -> dict[str, Any]:
     Raises `DefinitionError` where there is no notebook that can be read.
     """
     nb = read_notebook(notebook)
-    found = outline([cell.source if cell.cell_type == "code" else None for cell in nb.cells])
+    found = outline_of(nb.cells)
     needs = found.needs()
     return {
         "notebook": notebook,

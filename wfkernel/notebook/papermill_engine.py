@@ -30,7 +30,7 @@ from wfkernel.notebook.places import is_remote, read_notebook
 from wfkernel.notebook.runs import PARENT_VARIABLE, RUN_VARIABLE
 from wfkernel.plan.cell import split_cell
 from wfkernel.plan.inputs import check_parameters
-from wfkernel.plan.outline import outline
+from wfkernel.plan.outline import outline_of
 from wfkernel.store.store import Store
 
 __all__ = ["WorkflowEngine"]
@@ -192,7 +192,7 @@ def _kernel_environment(store: Store, state: RunState, source: str) -> dict[str,
 
 def _refuse_mistakes(nb: Any, source: str) -> None:
     """Raise before anything runs when the notebook's steps, or the parameters given, cannot work."""
-    problems = outline([c.source if c.cell_type == "code" else None for c in nb.cells]).problems
+    problems = outline_of(nb.cells).problems
     given = nb.metadata.get("papermill", {}).get("parameters", {})
     try:
         check_parameters(source or "the notebook", notebook_inputs(nb), given)

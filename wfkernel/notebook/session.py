@@ -36,7 +36,7 @@ from wfkernel.notebook.stepline import Refresher, StepLine
 from wfkernel.notebook.stops import Stops
 from wfkernel.notebook.transform import call, is_valid, wrap
 from wfkernel.plan.cell import CellStep, make_step, split_cell
-from wfkernel.plan.outline import Outline, outline
+from wfkernel.plan.outline import Outline, outline_of
 from wfkernel.store.codecs import decode_names
 from wfkernel.store.store import Store, open_store
 
@@ -162,7 +162,7 @@ class Session:
                 cells = read_cells(self.path)
             except (OSError, ValueError):  # being written just now: the next step looks again
                 return self._outline[1] if self._outline else None
-            self._outline = (changed, outline([c["source"] if c["cell_type"] == "code" else None for c in cells]))
+            self._outline = (changed, outline_of(cells))
             self._keep_prose(cells)
         return self._outline[1]
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.analyse import analyse
 from wfkernel.plan.cell import CellStep, parse_cell, to_python
 
-__all__ = ["Outline", "find_cycle", "outline", "unordered_needs"]
+__all__ = ["Outline", "find_cycle", "outline", "outline_of", "unordered_needs"]
 
 # Magics that may bind names nobody can see in the source.
 _OPAQUE_MAGIC: Final = re.compile(
@@ -51,6 +51,11 @@ class Outline:
             graph[step.name] = sorted(wanted - {step.name})
             last.update(dict.fromkeys(step.names.binds | step.names.stores, step.name))
         return graph
+
+
+def outline_of(cells: Iterable[Mapping[str, Any]]) -> Outline:
+    """The outline of a notebook given its cells, each with ``cell_type`` and its ``source`` as one text."""
+    return outline([cell["source"] if cell["cell_type"] == "code" else None for cell in cells])
 
 
 def outline(sources: Sequence[str | None]) -> Outline:

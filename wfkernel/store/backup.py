@@ -55,8 +55,7 @@ def size(store: Store) -> Size:
         ).fetchone() or (0, 0, 0)
     values = [file.stat().st_size for file in store.blobs.path.glob("??/*")]
     journals = [file.stat().st_size for file in store.journals.glob("*")] if store.journals.is_dir() else []
-    wal = store.path.with_name(f"{store.path.name}.wal")
-    database = store.path.stat().st_size + (wal.stat().st_size if wal.exists() else 0)
+    database = store.path.stat().st_size + store.database.log_bytes
     return Size(database, sum(journals), sum(values), len(values), *counts)
 
 

@@ -180,6 +180,11 @@ class Database:
         assert self._connection is not None
         self._undo.checkpoint(self._connection)
 
+    @property
+    def log_bytes(self) -> int:
+        """How much waits in DuckDB's write-ahead log."""
+        return self._undo.log_bytes
+
     def copy_to(self, target: Path) -> None:
         """Copy the file, which `open` has open, to `target`."""
         self.checkpoint()
@@ -199,7 +204,7 @@ class Database:
         import duckdb
 
         with self._lock:
-            if self._connection is None or self._undo.log_bytes <= limit:
+            if self._connection is None or self.log_bytes <= limit:
                 return
             try:
                 self.checkpoint()
@@ -247,7 +252,10 @@ class Database:
     @property
     def _undo(self) -> Undo:
         """Shared like the turn."""
-        return _undos.setdefault((os.getpid(), self.path), Undo(self.path))
+        key = os.getpid(), self.path
+        if key not in _undos:
+            _undos[key] = Undo(self.path)
+        return _undos[key]
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
         """The file, opened if it is nobody else's turn; raises at once what speaks against it."""
