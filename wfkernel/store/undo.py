@@ -23,6 +23,8 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from wfkernel.store.disk import sync_folder
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -105,6 +107,7 @@ class Undo:
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(self.copy)
+        sync_folder(self.copy.parent)
         connection.execute("CHECKPOINT")
         self.copy.unlink()
 
