@@ -8,6 +8,11 @@ that a step's own ``except Exception`` cannot swallow them.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wfkernel.plan.graph import Circular
+
 __all__ = [
     "AnswerInvalid",
     "CheckpointDrift",
@@ -45,7 +50,14 @@ class WorkflowError(Exception):
 
 
 class DefinitionError(WorkflowError):
-    """A step or workflow is not well defined: unknown option, two steps of one name, a cycle, ..."""
+    """A step or workflow is not well defined: unknown option, two steps of one name, a cycle, ...
+
+    Where steps need each other in a circle, `circular` is their graph; a notebook draws it under the error, `wf graph` too.
+    """
+
+    def __init__(self, message: str, circular: Circular | None = None) -> None:
+        self.circular = circular
+        super().__init__(message)
 
 
 class SettingsInvalid(WorkflowError):

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 from jsonschema import Draft202012Validator
 
 from wfkernel.plan.document import json_schema
@@ -142,3 +143,30 @@ def test_what_a_file_cannot_say_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "made.py").write_text(MADE)
     assert "<lambda> has no address" in wf(tmp_path, "export", "made.py:hidden", status=2)
     assert "its flow is its code" in wf(tmp_path, "export", "made.py:durable", status=2)
+
+
+def test_a_circle_is_drawn_in_red_and_remains_a_mistake(tmp_path: Path) -> None:
+    lines = ["id: w", "steps:", "  - {id: a, run: x, needs: [b]}", "  - {id: b, run: x, needs: [a]}",
+             "  - {id: c, run: x, needs: [c, b]}"]  # fmt: skip
+    (tmp_path / "w.wf.yaml").write_text("\n".join(lines))
+    told = json.loads(wf(tmp_path, "graph", "w.wf.yaml", "--json", status=2))
+    assert told["circles"] == [["a", "b", "a"], ["c", "c"]]
+    level = told["levels"][""]
+    paths = [box["path"] for box in level["boxes"]]
+    assert [[paths[end] for end in level["arrows"][n]] for n in level["circle"]] == [["b", "a"], ["a", "b"], ["c", "c"]]
+    assert "linkStyle 0,1,2 stroke:#cf222e" in wf(tmp_path, "graph", "w.wf.yaml", status=2)
+    assert wf(tmp_path, "graph", "w.wf.yaml", "-f", "svg", status=2).count('class="circle"') == 3
+    assert "a -> b -> a" in wf(tmp_path, "validate", "w.wf.yaml", status=1)
+
+
+def test_the_cells_of_a_notebook_are_drawn(tmp_path: Path) -> None:
+    def book(*cells: str) -> None:
+        made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+        nbformat.write(made, tmp_path / "book.ipynb")
+
+    book("%%step load\nx = 1", "%%step 'total' --foreach 'i in [x]'\ny = i", "y")
+    told = json.loads(wf(tmp_path, "graph", "book.ipynb", "--json"))
+    assert (told["batches"], told["circles"]) == ([["load"], ["total"]], [])
+    assert [box["kind"] for box in told["levels"][""]["boxes"]] == ["step", "foreach"]
+    book("%%step a\nx = y", "%%step b\ny = x")
+    assert "linkStyle 0,1" in wf(tmp_path, "graph", "book.ipynb", status=2)

@@ -121,3 +121,53 @@ def test_mistakes_are_one_line(kernel, cell, words):
     result = k.run(cell)
     assert result.error[0] == "DefinitionError"
     assert words in result.text
+
+
+CIRCLE = """id: w
+steps:
+  - {id: a, run: [echo, x], needs: [b]}
+  - {id: b, run: [echo, x], needs: [a]}
+  - {id: c, run: [echo, x], needs: [b]}
+"""
+
+
+def red(result) -> list[str]:
+    """The arrows drawn as part of a circle in the one picture of a result."""
+    [shown] = [
+        o["content"]["data"]["image/svg+xml"] for o in result.outputs if "image/svg+xml" in o["content"].get("data", {})
+    ]
+    return [title.text for title in ElementTree.fromstring(shown).findall(".//*[@class='circle']/{*}title")]
+
+
+def test_steps_that_need_each_other_are_drawn_under_the_line_that_says_so(kernel, tmp_path):
+    (tmp_path / "w.wf.yaml").write_text(CIRCLE)
+    k = kernel()
+    for name in "abc":
+        k.run(f"%%step {name}\nvalue_of_{name} = 1")
+    for source in (
+        "%%workflow w\nadd(a, needs=[b]).add(b, needs=['a']).add(c, needs=[b])",
+        "from wfkernel import load_workflow\nload_workflow('w.wf.yaml')",
+        "%workflow graph w.wf.yaml",
+    ):
+        result = k.run(source)
+        assert "in a circle: a -> b -> a" in result.error[1]
+        assert red(result) == ["a needs b, in a circle", "b needs a, in a circle"]
+    assert len(k.run("1 / 0").outputs) == 1  # other errors bring no picture
+    (tmp_path / "w.wf.yaml").write_text(CIRCLE.replace("needs: [b]}\n  - {id: b", "needs: []}\n  - {id: b"))
+    shown = k.run("%workflow graph w.wf.yaml").outputs[0]["content"]["data"]
+    assert "circle" not in shown["image/svg+xml"]
+    assert shown["text/plain"].count("-->") == 2
+
+
+def test_cells_that_need_each_other_are_drawn_too(kernel, tmp_path):
+    import nbformat
+
+    cells = ["%%step start\nz = 1", "%%step a\nx = y + z", "%%step b\ny = x + 1"]
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    nbformat.write(made, tmp_path / "analysis.ipynb")
+    k = kernel()
+    k.run(cells[0])
+    for source in (cells[1], "%workflow graph"):
+        result = k.run(source)
+        assert "the steps need each other: a -> b -> a" in result.error[1]
+        assert red(result) == ["a needs b, in a circle", "b needs a, in a circle"]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
+from xml.etree import ElementTree
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfkernel import Workflow, step
-from wfkernel.plan.chart import chart_of_needs, chart_of_plan, chart_of_spans, needs_of
+from wfkernel.plan.chart import chart_of_circles, chart_of_needs, chart_of_plan, chart_of_spans, needs_of
+from wfkernel.plan.diagram import mermaid_of_chart
+from wfkernel.plan.graph import batches, circular
+from wfkernel.plan.picture import batches_of, svg
 from wfkernel.plan.placing import HEIGHT, WIDTHS, place
 
 
@@ -93,3 +98,29 @@ def test_no_box_lies_on_another_and_every_arrow_points_to_the_right(needs: tuple
         for u, v in at[:i]:
             assert abs(x - u) >= width or abs(y - v) >= HEIGHT
     assert all(at[one][0] + width <= at[other][0] for one, other in level["arrows"])
+
+
+circular_graphs = st.integers(1, 12).flatmap(
+    lambda n: st.tuples(*[st.lists(st.integers(0, n - 1), max_size=3, unique=True) for _ in range(n)])
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(circular_graphs)
+def test_steps_that_need_each_other_are_drawn_with_what_leads_in_a_circle_marked(needs: tuple[list[int], ...]):
+    graph = {str(i): [str(one) for one in ones] for i, ones in enumerate(needs)}
+    found = circular(graph)
+    if found is None:
+        batches(graph)  # raises where there is a circle
+        return
+    for circle in found.circles:
+        assert circle[0] == circle[-1]
+        assert all(needed in graph[step] for step, needed in pairwise(circle))
+    chart = chart_of_circles(found)
+    marked = {arrows(chart[""])[number] for number in chart[""]["circle"]}
+    assert marked == {(needed, step) for circle in found.circles for step, needed in pairwise(circle)}
+    drawn = ElementTree.fromstring(svg(chart))
+    assert len(drawn.findall(".//*[@class='circle']")) == len(marked)
+    [style] = [line for line in mermaid_of_chart(chart).splitlines() if "linkStyle" in line]
+    assert [int(number) for number in style.split()[1].split(",")] == chart[""]["circle"]
+    assert batches_of(chart) == []

@@ -6,6 +6,7 @@ Validating executes nothing of what a file names; drawing and exporting import i
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from wfkernel.cli.targets import ImportOption, import_modules, load_plan
 from wfkernel.errors import DefinitionError
 
 if TYPE_CHECKING:
+    from wfkernel.plan.chart import Chart
     from wfkernel.plan.text import Problem
 
 commands = family()
@@ -135,26 +137,58 @@ def machine(as_json: JsonOption = False) -> None:
 @commands.command()
 def graph(
     target: Annotated[
-        str, typer.Argument(metavar="WHAT", help="A workflow: a workflow file, FILE.py:NAME or MODULE:NAME.")
+        str,
+        typer.Argument(metavar="WHAT", help="A workflow: a workflow file, FILE.py:NAME or MODULE:NAME; or a notebook."),
     ],
     format: Annotated[Format, typer.Option("-f", "--format", help="How it is written.")] = Format.mermaid,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file.")] = None,
     imports: ImportOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw a workflow: Mermaid, SVG, or its boxes, arrows and batches as JSON."""
-    from wfkernel.plan.chart import chart_of_plan
-    from wfkernel.plan.diagram import mermaid
+    """Draw a workflow: Mermaid, SVG, or its boxes, arrows and batches as JSON.
+
+    Steps that need each other in a circle are drawn too, with the circle in red; the exit status is that of a mistake.
+    """
+    from wfkernel.plan.chart import chart_of_circles, chart_of_plan
+    from wfkernel.plan.diagram import mermaid, mermaid_of_chart
+
+    form = Format.json if as_json else format
+    try:
+        if target.endswith(".ipynb"):
+            chart = _chart_of_cells(target)
+            _draw(Path(target).stem, chart, mermaid_of_chart(chart), form, output)
+        else:
+            workflow = load_plan(target, imports or ())
+            _draw(workflow.id, chart_of_plan(workflow), mermaid(workflow), form, output)
+    except DefinitionError as error:
+        if error.circular is not None:
+            chart = chart_of_circles(error.circular)
+            _draw(target, chart, mermaid_of_chart(chart), form, output, error.circular.circles)
+        raise
+
+
+def _chart_of_cells(notebook: str) -> Chart:
+    """The chart of a notebook's steps and what they read from each other."""
+    from wfkernel.notebook.places import read_cells
+    from wfkernel.plan.chart import chart_of_needs
+    from wfkernel.plan.outline import outline_of
+
+    outline = outline_of(read_cells(notebook))
+    outline.check_circles()
+    return chart_of_needs(outline.needs(), [step.name for step in outline.steps if step.options.foreach])
+
+
+def _draw(
+    workflow: str, chart: Chart, as_mermaid: str, form: Format, output: Path | None,
+    circles: Sequence[Sequence[str]] = (),
+) -> None:  # fmt: skip
     from wfkernel.plan.picture import batches_of, svg
 
-    workflow = load_plan(target, imports or ())
-    chart = chart_of_plan(workflow)
-    if as_json or format is Format.json:
-        text = json.dumps({"workflow": workflow.id, "levels": chart, "batches": batches_of(chart)}, indent=2)
-    elif format is Format.mermaid:
-        text = mermaid(workflow)
+    if form is Format.json:
+        told = {"workflow": workflow, "levels": chart, "batches": batches_of(chart), "circles": circles}
+        text = json.dumps(told, indent=2)
     else:
-        text = svg(chart)
+        text = as_mermaid if form is Format.mermaid else svg(chart)
     _write(text, output)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine.actor import act_through
 from wfkernel.notebook import control
+from wfkernel.notebook.circles import draw_circles
 from wfkernel.notebook.completion import completion_matcher
 from wfkernel.notebook.context_magics import ContextMagics
 from wfkernel.notebook.home import bring_threads_home
@@ -42,6 +43,7 @@ def load(shell: InteractiveShell) -> None:
     shell.ast_transformers.append(transformer)
     shell.events.register("pre_run_cell", session.pre_run_cell)
     shell.events.register("post_run_cell", session.post_run_cell)
+    shell.events.register("post_run_cell", draw_circles)
     shell.register_magics(WorkflowMagics(shell, session), ContextMagics(shell, session))
     _show_runs(shell, session)
     work_in(lambda: (session.store, session.run.run_id if session.has_run else None))
@@ -94,6 +96,7 @@ def unload(shell: InteractiveShell) -> None:
     shell.ast_transformers.remove(transformer)
     shell.events.unregister("pre_run_cell", session.pre_run_cell)
     shell.events.unregister("post_run_cell", session.post_run_cell)
+    shell.events.unregister("post_run_cell", draw_circles)
     work_in(None)
     shell.Completer.custom_matchers.remove(matcher)
     control.deaf(session)

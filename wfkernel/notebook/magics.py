@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.display import display
 
+from wfkernel.engine.files import load_workflow
 from wfkernel.errors import DefinitionError, RunNotFound
 from wfkernel.notebook import frontend
 from wfkernel.notebook.exporting import export_notebook, write_export
@@ -121,7 +122,12 @@ class WorkflowMagics(Magics):
             graphs.run(graph)
 
     def _graph(self, name: str | None, as_text: bool) -> None:
-        workflow = self._session.graphs.find(name)
+        if name is None and (outline := self._session.outline()):
+            outline.check_circles()
+        if name is not None and name.endswith((".yaml", ".yml", ".json")):
+            workflow: Definition = load_workflow(name)
+        else:
+            workflow = self._session.graphs.find(name)
         if as_text:
             print(mermaid(workflow))
         else:

@@ -36,6 +36,7 @@ from wfkernel.notebook.stepline import Refresher, StepLine
 from wfkernel.notebook.stops import Stops
 from wfkernel.notebook.transform import call, is_valid, wrap
 from wfkernel.plan.cell import CellStep, make_step, split_cell
+from wfkernel.plan.graph import Circular
 from wfkernel.plan.outline import Outline, outline_of
 from wfkernel.store.codecs import decode_names
 from wfkernel.store.store import Store, open_store
@@ -431,9 +432,9 @@ class Session:
     def _refuse_later(step: CellStep, name: str, later: CellStep, steps: list[CellStep]) -> None:
         from wfkernel.plan.outline import find_cycle, unordered_needs
 
-        cycle = find_cycle(unordered_needs(steps), step.name)
-        if cycle:
-            raise DefinitionError(f"the steps need each other: {' -> '.join(cycle)}")
+        needs = unordered_needs(steps)
+        if cycle := find_cycle(needs, step.name):
+            raise DefinitionError(f"the steps need each other: {' -> '.join(cycle)}", Circular(needs, (tuple(cycle),)))
         if name in step.names.needs:
             raise DefinitionError(
                 f"step '{step.name}' reads '{name}', which is bound only further down, by {later.label}: move that cell up"

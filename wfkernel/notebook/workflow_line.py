@@ -31,7 +31,9 @@ def workflow_parser() -> OneLineParser:
     run.add_argument("name", nargs="?", metavar="WORKFLOW", help="made by %%%%workflow; without it all steps")
     run.add_argument("--stale", action="store_true", help="only the steps an edit made stale")
     graph = action("graph", "draw the steps and what they read from each other")
-    graph.add_argument("name", nargs="?", metavar="WORKFLOW", help="made by %%%%workflow; without it all steps")
+    graph.add_argument(
+        "name", nargs="?", metavar="WORKFLOW", help="made by %%%%workflow, or a file; without it all steps"
+    )
     graph.add_argument("--mermaid", action="store_true", help="as Mermaid text, to copy")
     diff = action("diff", "compare two runs: values, durations, code")
     diff.add_argument("before", metavar="RUN1", help="an id, the beginning of one, or 'latest'")

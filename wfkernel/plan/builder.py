@@ -18,7 +18,7 @@ from wfkernel.errors import DefinitionError
 from wfkernel.plan.duration import Duration, seconds, timestamp
 from wfkernel.plan.expression import Condition as ConditionText
 from wfkernel.plan.expression import Filled, single_expression
-from wfkernel.plan.graph import find_circle
+from wfkernel.plan.graph import circular
 from wfkernel.plan.nodes import (
     PLAIN,
     Body,
@@ -361,7 +361,8 @@ def _checked_graph(workflow: str, graph: Graph) -> Graph:
                 raise DefinitionError(
                     f"workflow '{workflow}': step '{id_}' needs '{need}', which is not in the graph. It has {', '.join(ids)}."
                 )
-    if circle := find_circle(needs):
-        raise DefinitionError(f"workflow '{workflow}': the steps need each other in a circle: {' -> '.join(circle)}.")
+    if found := circular(needs):
+        paths = ", and ".join(" -> ".join(circle) for circle in found.circles)
+        raise DefinitionError(f"workflow '{workflow}': the steps need each other in a circle: {paths}.", found)
     needed = {need for vertex in graph.vertices for need in (*vertex.needs, *vertex.after)}
     return Graph(graph.id, graph.vertices, tuple(id_ for id_ in ids if id_ not in needed))

@@ -9,14 +9,16 @@ after what (`chart_of_spans`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 from wfkernel.plan.nodes import Body, Branch, Foreach, Graph, Loop, Map, Nested, Node, Parallel, Sleep
 
 if TYPE_CHECKING:
     from wfkernel.plan.builder import Definition
+    from wfkernel.plan.graph import Circular
 
-__all__ = ["Box", "Chart", "Level", "chart_of_needs", "chart_of_plan", "chart_of_spans", "needs_of"]
+__all__ = ["Box", "Chart", "Level", "chart_of_circles", "chart_of_needs", "chart_of_plan", "chart_of_spans", "needs_of"]
 
 
 class Box(TypedDict, total=False):
@@ -34,6 +36,8 @@ class Level(TypedDict):
 
     boxes: list[Box]
     arrows: list[list[Any]]
+    circle: NotRequired[list[int]]
+    """Positions in `arrows` of those that lead back to where they come from: no plan has any, but a mistake in one can."""
 
 
 Chart = dict[str, Level]
@@ -120,6 +124,18 @@ def chart_of_needs(needs: Mapping[str, Sequence[str]], foreach: Iterable[str] = 
     ]
     arrows: list[list[Any]] = [[numbers[one], numbers[path]] for path, ones in needs.items() for one in ones]
     return {"": {"boxes": boxes, "arrows": arrows}}
+
+
+def chart_of_circles(graph: Circular) -> Chart:
+    """The chart of steps that need each other, with the arrows of the circles marked."""
+    chart = chart_of_needs(graph.needs)
+    level = chart[""]
+    numbers = {path: number for number, path in enumerate(graph.needs)}
+    round_: set[tuple[int, int]] = set()
+    for circle in graph.circles:
+        round_ |= {(numbers[needed], numbers[path]) for path, needed in pairwise(circle)}
+    level["circle"] = [n for n, (source, target) in enumerate(level["arrows"]) if (source, target) in round_]
+    return chart
 
 
 def chart_of_spans(spans: Mapping[str, tuple[float, float | None]]) -> Chart:

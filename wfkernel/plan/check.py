@@ -16,7 +16,7 @@ from wfkernel.errors import DefinitionError
 from wfkernel.plan import expression
 from wfkernel.plan.document import KINDS, kind_of
 from wfkernel.plan.duration import seconds, timestamp
-from wfkernel.plan.graph import find_circle
+from wfkernel.plan.graph import Circular, circular
 from wfkernel.plan.reference import did_you_mean, how_to_register, look_up, parse_address
 from wfkernel.plan.sources import compile_mapping
 
@@ -77,6 +77,8 @@ class Checker:
     def __init__(self, note: Note, folder: Path, agents: Iterable[str], nested: Callable[[str, Path_], None]) -> None:
         self.note, self.folder, self.agents, self._nested = note, folder, set(agents), nested
         self._uses: dict[str, int] = {}
+        self.circular: list[Circular] = []
+        """The graphs of the file whose steps need each other."""
 
     def document(self, data: Any, path: Path_ = (), outer_agents: Iterable[str] = ()) -> None:
         """Check a workflow."""
@@ -177,6 +179,7 @@ class Checker:
     def graph(self, entries: list[Any], path: Path_, visible: Visible) -> Visible:
         ids = {str(e["id"]): n for n, e in enumerate(entries) if isinstance(e, dict) and e.get("id") is not None}
         needs: dict[str, list[str]] = {}
+        told: set[str] = set()  # need themselves, which is told where they say so
         inside = visible.plus(ids)
         for position, entry in enumerate(entries):
             if not isinstance(entry, dict):
@@ -190,20 +193,25 @@ class Checker:
             known = []
             for number, need in enumerate(wanted):
                 where = (*at, key, number) if isinstance(entry.get(key), list) else (*at, key)
-                if need == id_:
-                    self.note(f"step '{id_}' needs itself", where)
-                elif need not in ids:
+                if need not in ids:
                     self.note(f"step '{id_}' needs '{need}', which is not in the graph{did_you_mean(need, ids)}", where)
-                else:
-                    known.append(need)
+                    continue
+                known.append(need)
+                if need == id_:
+                    told.add(id_)
+                    self.note(f"step '{id_}' needs itself", where)
             needs[id_] = known
             for mention in self._mentions(entry, at, inside):
                 if mention in ids and mention not in known and mention != id_:
                     known.append(mention)
             self.entry(entry, at, inside)
-        circle = find_circle(needs)
-        if circle:
-            self.note(f"the steps need each other in a circle: {' -> '.join(circle)}", (*path, ids[circle[0]]))
+        found = circular(needs)
+        if found:
+            self.circular.append(found)
+            for circle in found.circles:
+                if len(circle) > 2 or circle[0] not in told:
+                    words = " -> ".join(circle)
+                    self.note(f"the steps need each other in a circle: {words}", (*path, ids[circle[0]]))
         return inside
 
     def _mentions(self, entry: dict[str, Any], path: Path_, visible: Visible) -> Iterator[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wfkernel.plan.chart import Chart
 from wfkernel.plan.nodes import Body, Branch, Foreach, Graph, Loop, Map, Nested, Node, Parallel, Sleep
 
 if TYPE_CHECKING:
     from wfkernel.plan.builder import Definition
 
-__all__ = ["mermaid"]
+__all__ = ["mermaid", "mermaid_of_chart"]
 
 
 def mermaid(plan: Definition) -> str:
@@ -17,6 +18,20 @@ def mermaid(plan: Definition) -> str:
     chart = _Chart()
     chart.plan(plan, [])
     return "\n".join(["flowchart LR", *chart.lines])
+
+
+def mermaid_of_chart(chart: Chart) -> str:
+    """The outermost level of a chart as a Mermaid flowchart; the arrows of circles are red."""
+    level = chart[""]
+    lines = [f'    n{number}["{_quoted(box["label"])}"]' for number, box in enumerate(level["boxes"])]
+    lines += [f"    n{source} --> n{target}" for source, target, *_ in level["arrows"]]
+    if circle := level.get("circle"):
+        lines.append(f"    linkStyle {','.join(map(str, circle))} stroke:#cf222e,stroke-width:3px")
+    return "\n".join(["flowchart LR", *lines])
+
+
+def _quoted(text: str) -> str:
+    return text.replace('"', "'")
 
 
 class _Chart:
@@ -67,8 +82,7 @@ class _Chart:
     def _box(self, left: str, text: str, right: str, entries: list[str], label: str = "") -> str:
         self._count += 1
         box = f"n{self._count}"
-        safe = text.replace('"', "'")
-        self.lines.append(f'    {box}{left}"{safe}"{right}')
+        self.lines.append(f'    {box}{left}"{_quoted(text)}"{right}')
         arrow = f' -- "{label}" --> ' if label else " --> "
         self.lines += [f"    {entry}{arrow}{box}" for entry in entries]
         return box

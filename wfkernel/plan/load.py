@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.check import Checker
 from wfkernel.plan.document import KINDS, Document, InputField, Restarts, kind_of
+from wfkernel.plan.graph import Circular
 from wfkernel.plan.reference import did_you_mean
 from wfkernel.plan.text import Place, Problem, Refused, SourceText, parse_text
 
@@ -25,9 +26,9 @@ __all__ = ["Loaded", "WorkflowFileInvalid", "check_text", "read_workflow", "text
 class WorkflowFileInvalid(DefinitionError):
     """A workflow file cannot be used. `problems` says everything that is wrong with it, in its order."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], circular: Circular | None = None) -> None:
         self.problems = list(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        super().__init__("\n".join(map(str, self.problems)), circular)
 
 
 @dataclass(slots=True)
@@ -43,6 +44,8 @@ class Loaded:
     """What keeps the workflow from running here, though its file is right: agents that are not registered."""
     nested: dict[str, Loaded] = field(default_factory=dict)
     """The files it uses, by the path written in it."""
+    circular: list[Circular] = field(default_factory=list)
+    """The graphs in it, and in what it uses, whose steps need each other."""
 
 
 def read_workflow(path: str | Path, *, agents: Iterable[str] = ()) -> Loaded:
@@ -50,7 +53,7 @@ def read_workflow(path: str | Path, *, agents: Iterable[str] = ()) -> Loaded:
     file = Path(path)
     loaded = check_text(text_of(file), str(file), file.parent, agents=agents)
     if loaded.problems:
-        raise WorkflowFileInvalid(loaded.problems)
+        raise WorkflowFileInvalid(loaded.problems, next(iter(loaded.circular), None))
     return loaded
 
 
@@ -97,6 +100,7 @@ def check_text(
             loaded.nested[name] = inner
             loaded.problems += inner.problems
             loaded.warnings += inner.warnings
+            loaded.circular += inner.circular
 
     try:
         loaded.document = Document.model_validate(source.data)
@@ -104,6 +108,7 @@ def check_text(
         _note_misfits(error, source, note)
     checker = Checker(note, loaded.folder, agents, nested)
     checker.document(source.data)
+    loaded.circular = checker.circular + loaded.circular
     loaded.problems = _in_order(loaded.problems)
     return loaded
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.analyse import analyse
 from wfkernel.plan.cell import CellStep, parse_cell, to_python
+from wfkernel.plan.graph import Circular
 
 __all__ = ["Outline", "find_cycle", "outline", "outline_of", "unordered_needs"]
 
@@ -34,6 +35,15 @@ class Outline:
     opaque: bool = False
     """Some cell may bind names that cannot be seen (a star import, ``%run``): missing names prove nothing."""
     problems: list[str] = field(default_factory=list)
+    circles: list[list[str]] = field(default_factory=list)
+    """Paths from a step back to itself, of steps that read from each other."""
+
+    def check_circles(self) -> None:
+        """Raise `DefinitionError`, with their graph, where steps need each other."""
+        if self.circles:
+            paths = ", and ".join(" -> ".join(circle) for circle in self.circles)
+            graph = Circular(unordered_needs(self.steps), tuple(map(tuple, self.circles)))
+            raise DefinitionError(f"the steps need each other: {paths}", graph)
 
     def step(self, name: str) -> CellStep | None:
         return next((step for step in self.steps if step.name == name), None)
@@ -109,6 +119,7 @@ def _check_names(result: Outline) -> None:
                 # As if order did not matter: does the step that binds the name read, in the end, from this one?
                 cycle = find_cycle(unordered_needs(result.steps), step.name)
                 if cycle:
+                    result.circles.append(cycle)
                     result.problems.append(f"{step.label}: the steps need each other: {' -> '.join(cycle)}")
                 else:
                     result.problems.append(

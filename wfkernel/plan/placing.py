@@ -65,7 +65,7 @@ def _pieces(level: Level) -> list[_Piece]:
     vertices = [Vertex(number) for number in range(len(level["boxes"]))]
     for vertex in vertices:
         vertex.view = _Extent(HEIGHT, _width(level, vertex.data))
-    edges = [Edge(vertices[a], vertices[b], data=n) for n, (a, b, *_) in enumerate(level["arrows"])]
+    edges = [Edge(vertices[a], vertices[b], data=n) for n, (a, b, *_) in enumerate(level["arrows"]) if a != b]
     for edge in edges:
         edge.view = _Route()
     graph = Graph(vertices, edges)
