@@ -1,5 +1,5 @@
 /** wfkernel in JupyterLab and Notebook 7: a Suspend button in every notebook's toolbar, and the list of runs. */
-import { ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { ILabShell, ILayoutRestorer, JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { ICommandPalette, MainAreaWidget } from '@jupyterlab/apputils';
 import { INotebookTracker } from '@jupyterlab/notebook';
 import { ITranslator, nullTranslator } from '@jupyterlab/translation';
@@ -26,14 +26,15 @@ const plugin: JupyterFrontEndPlugin<void> = {
   description: 'A Suspend button in every notebook toolbar, and the list of workflow runs.',
   autoStart: true,
   requires: [INotebookTracker],
-  // Notebook 7 has no layout to restore; nothing else here is vital either.
-  optional: [ITranslator, ICommandPalette, ILayoutRestorer],
+  // Notebook 7 has no layout to restore and is no lab; nothing else here is vital either.
+  optional: [ITranslator, ICommandPalette, ILayoutRestorer, ILabShell],
   activate: (
     app: JupyterFrontEnd,
     tracker: INotebookTracker,
     translator: ITranslator | null,
     palette: ICommandPalette | null,
-    restorer: ILayoutRestorer | null
+    restorer: ILayoutRestorer | null,
+    lab: ILabShell | null
   ) => {
     const { commands } = app;
     const trans = (translator ?? nullTranslator).load('wfkernel');
@@ -58,7 +59,8 @@ const plugin: JupyterFrontEndPlugin<void> = {
       tab.title.closable = true;
       tab.disposed.connect(() => tabs.delete(run.run_id));
       tabs.set(run.run_id, tab);
-      app.shell.add(tab, 'main', { mode: 'tab-after' });
+      // The main area of Notebook 7 is its one notebook.
+      app.shell.add(tab, lab ? 'main' : 'down', { mode: 'tab-after' });
       app.shell.activateById(tab.id);
     };
     const panel = new RunsPanel({ model, trans, show, open });

@@ -31,7 +31,8 @@ export interface ICurrentRun {
 export interface IRun {
   run_id: string;
   workflow: string;
-  notebook: string;
+  /** Its absolute path; null for a run of a workflow made in Python or in a file. */
+  notebook: string | null;
   mode: string;
   status: string;
   started_at: string | null;

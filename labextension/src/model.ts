@@ -2,7 +2,8 @@
  * What the button and the panel show: the run of the notebook in front, and the runs in its store.
  *
  * Kernels are asked only where a notebook uses wfkernel, and only when something may have changed: a cell begins or ends,
- * somebody acted, and once a second while something executes. (Not when the kernel's status changes: asking changes it.)
+ * somebody acted, and once a second (every three for the list alone) while something executes. (Not when the kernel's status
+ * changes: asking changes it.)
  */
 import { INotebookTracker, NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 import { Kernel } from '@jupyterlab/services';
@@ -14,6 +15,9 @@ import { ICurrentRun, IReply, IRun, openView, problemOf, tell } from './kernel';
 const USES_WFKERNEL = /^\s*(%load_ext\s+wfkernel|%%step\b|%%workflow\b)/m;
 /** Milliseconds between two looks at an active run. */
 const PERIOD = 1000;
+
+/** Whether some process executes the run. */
+export const goesOn = (run: IRun): boolean => !run.interrupted && ['running', 'waiting', 'paused'].includes(run.status);
 
 export class RunsModel {
   constructor(private _tracker: INotebookTracker) {
@@ -63,11 +67,11 @@ export class RunsModel {
   /** Whether somebody looks at the list. */
   listed = false;
 
-  /** Suspend or cancel the current run. */
-  async stop(op: 'suspend' | 'cancel', by: string): Promise<void> {
+  /** Suspend or cancel a run, by default the current one. One that another process executes is told through the kernel. */
+  async stop(op: 'suspend' | 'cancel', by: string, run?: string): Promise<void> {
     const kernel = this._kernel();
     if (kernel) {
-      this._tell(await tell(kernel, { op, by }));
+      this._tell(await tell(kernel, run ? { op, by, run } : { op, by }));
       this.refresh();
     }
   }
@@ -144,11 +148,11 @@ export class RunsModel {
   }
 
   /** The path, as the server knows it, of a notebook the kernel named by its absolute one; '' where it is outside. */
-  pathOf(notebook: string): string {
+  pathOf(notebook: string | null): string {
     const here = this._current?.notebook ?? '';
     const path = this._panel()?.context.path ?? '';
     const root = here.endsWith('/' + path) ? here.slice(0, -path.length) : '';
-    return root && notebook.startsWith(root) ? notebook.slice(root.length) : '';
+    return root && notebook?.startsWith(root) ? notebook.slice(root.length) : '';
   }
 
   private _cellNode(panel: NotebookPanel, cellId: string): HTMLElement | undefined {
@@ -210,9 +214,10 @@ export class RunsModel {
       this._current = null;
     }
     this._changed.emit();
-    if (this._current?.busy) {
+    const others = this.listed && !!this._runs?.some(goesOn);
+    if (this._current?.busy || (reply?.ok && others)) {
       window.clearTimeout(this._timer);
-      this._timer = window.setTimeout(() => this.refresh(), PERIOD);
+      this._timer = window.setTimeout(() => this.refresh(), this._current?.busy ? PERIOD : 3 * PERIOD);
     }
   }
 

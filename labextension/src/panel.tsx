@@ -5,7 +5,7 @@ import React from 'react';
 
 import { runsIcon } from './icons';
 import { ICurrentRun, IRun } from './kernel';
-import { RunsModel } from './model';
+import { RunsModel, goesOn } from './model';
 
 interface IProps {
   model: RunsModel;
@@ -51,7 +51,7 @@ function Run({ run, model, trans, show, open }: IProps & { run: IRun }): JSX.Ele
         {path ? (
           <>
             {' · '}
-            <button className="wf-Runs-notebook" onClick={openNotebook} title={run.notebook}>
+            <button className="wf-Runs-notebook" onClick={openNotebook} title={run.notebook ?? undefined}>
               {trans.__('notebook')}
             </button>
           </>
@@ -63,6 +63,14 @@ function Run({ run, model, trans, show, open }: IProps & { run: IRun }): JSX.Ele
         </div>
       ) : null}
       {run.error && status === 'failed' ? <div className="wf-Runs-detail">{run.error}</div> : null}
+      {!current && goesOn(run) ? (
+        <div className="wf-Runs-actions">
+          {status === 'running' ? (
+            <button onClick={() => void model.stop('suspend', 'panel', run.run_id)}>{trans.__('Suspend')}</button>
+          ) : null}
+          <button onClick={() => void model.stop('cancel', 'panel', run.run_id)}>{trans.__('Cancel')}</button>
+        </div>
+      ) : null}
       {current && (status === 'running' || status === 'suspended') ? (
         <div className="wf-Runs-actions">
           {status === 'running' && model.active ? (

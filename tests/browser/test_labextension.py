@@ -13,6 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 from tests.browser.conftest import REPOSITORY, TIMEOUT
 
 pytestmark = pytest.mark.browser
+in_both = pytest.mark.parametrize("app", ["lab/tree", "notebooks"], ids=["JupyterLab", "Notebook 7"])
 
 SLOW = (
     "%%step slow\nimport time\nfrom pathlib import Path\nPath(f'begun-{here}').touch()\n"
@@ -58,7 +59,7 @@ def test_what_is_built_is_built_from_the_sources_that_are_there():
     assert sum(file.stat().st_size for file in built.glob("*.js")) < 60_000
 
 
-@pytest.mark.parametrize("app", ["lab/tree", "notebooks"], ids=["JupyterLab", "Notebook 7"])
+@in_both
 def test_the_toolbar_button_suspends_a_busy_cell(lab, app, tmp_path):
     name = app.replace("/", "-")
     notebook = lab.open(cells(name), app)
@@ -75,7 +76,7 @@ def test_the_toolbar_button_suspends_a_busy_cell(lab, app, tmp_path):
     notebook.page.screenshot(path=tmp_path / "suspended.png")
 
 
-@pytest.mark.parametrize("app", ["lab/tree", "notebooks"], ids=["JupyterLab", "Notebook 7"])
+@in_both
 def test_a_graph_run_shows_each_step_under_its_own_cell(lab, app, tmp_path):
     where = app.replace("/", "-")
     step = (
@@ -92,10 +93,12 @@ def test_a_graph_run_shows_each_step_under_its_own_cell(lab, app, tmp_path):
     notebook.page.screenshot(path=tmp_path / "graph.png")
 
 
-def test_the_panel_lists_runs_and_resumes_the_stopped_one(lab, tmp_path):
-    notebook = lab.open(cells("panel"))
+@in_both
+def test_the_panel_lists_runs_and_resumes_the_stopped_one(lab, app, tmp_path):
+    name = f"panel-{app.replace('/', '-')}"
+    notebook = lab.open(cells(name), app)
     notebook.start()
-    wait_for(lab.server.notebooks / "begun-panel")
+    wait_for(lab.server.notebooks / f"begun-{name}")
     runs = panel(notebook.page)
     run = runs.locator("[aria-current='true']")
     expect(run.locator(".wf-Runs-chip")).to_have_text("running")
@@ -103,14 +106,15 @@ def test_the_panel_lists_runs_and_resumes_the_stopped_one(lab, tmp_path):
     run.get_by_role("button", name="Suspend").click()
     expect(run.locator(".wf-Runs-chip")).to_have_text("suspended")
     notebook.page.screenshot(path=tmp_path / "panel.png")
-    (lab.server.notebooks / "go-panel").touch()
+    (lab.server.notebooks / f"go-{name}").touch()
     run.get_by_role("button", name="Resume").click()
     notebook.wait_output(3, "the end 1")
     expect(run.locator(".wf-Runs-chip")).to_have_text("success")
 
 
-def test_answering_goes_to_the_form_and_canceling_ends_the_run(lab):
-    notebook = lab.open(["%load_ext wfkernel", ASK])
+@in_both
+def test_answering_goes_to_the_form_and_canceling_ends_the_run(lab, app):
+    notebook = lab.open(["%load_ext wfkernel", ASK], app)
     notebook.run_all()
     run = panel(notebook.page).locator("[aria-current='true']")
     expect(run).to_contain_text("ask asks: publish?")
@@ -118,6 +122,65 @@ def test_answering_goes_to_the_form_and_canceling_ends_the_run(lab):
     expect(notebook.cell(1).locator("form :focus")).to_have_count(1)
     run.get_by_role("button", name="Cancel").click()
     expect(run.locator(".wf-Runs-chip")).to_have_text("canceled")
+
+
+BESIDE = """%load_ext wfkernel
+import asyncio
+from wfkernel import Workflow, open_store, step
+
+gate = asyncio.Event()
+
+def make(n):
+    @step(id=f"task_{n}")
+    async def task(x):
+        if n == 30:
+            await gate.wait()
+        return n
+    return task
+
+workflow = Workflow("beside-NAME", store=open_store())
+for n in range(40):
+    workflow.then(make(n))
+run = workflow.commit().create_run()
+task = asyncio.ensure_future(run.start(1))
+while len(run.state.steps) < 31:
+    await asyncio.sleep(0.02)
+run
+"""
+
+
+def in_sight(view: Locator, box: str) -> bool:
+    """Whether a box of the graph, once it is drawn, stands in what the graph's window shows."""
+    shown = view.get_by_role("button", name=box).bounding_box()
+    window = view.locator(".wf-canvas").bounding_box()
+    assert shown is not None
+    assert window is not None
+    height = min(window["height"], view.page.viewport_size["height"] - window["y"])
+    return (
+        window["x"] <= shown["x"] <= window["x"] + window["width"] - shown["width"]
+        and window["y"] <= shown["y"] <= window["y"] + height - shown["height"]
+    )
+
+
+@in_both
+def test_a_workflow_beside_the_notebook_is_opened_at_its_present_step_and_stopped_from_the_list(lab, app, tmp_path):
+    name = app.replace("/", "-")
+    notebook = lab.open([BESIDE.replace("NAME", name)], app)
+    notebook.run_all()
+    inline = notebook.cell(0).locator(".wf-run")
+    inline.scroll_into_view_if_needed()
+    assert in_sight(inline, "step task_30, running")
+    run = panel(notebook.page).get_by_role("listitem").filter(has_text=f"beside-{name}")
+    expect(run.locator(".wf-Runs-chip")).to_have_text("running")
+    run.get_by_role("button", name=f"beside-{name}").click()
+    opened = notebook.page.locator(".wf-Runs-view .wf-run")
+    opened.wait_for()
+    assert in_sight(opened, "step task_30, running")
+    notebook.page.screenshot(path=tmp_path / "beside.png")
+    expect(run.get_by_role("button", name="Suspend")).to_be_visible()
+    run.get_by_role("button", name="Cancel").click()
+    expect(run.locator(".wf-Runs-chip")).to_have_text("canceled")
+    expect(opened.get_by_role("status").first).to_contain_text("canceled")
 
 
 def test_a_click_on_a_run_opens_its_view_and_another_on_its_notebook(lab, tmp_path):

@@ -9,7 +9,8 @@
 // `find` takes the path as a list and returns the field it leads to and what of the path is left there.
 
 const OMIT = Symbol("omit");
-let serial = 0;
+// An id no other element of the page has. (Each widget evaluates this module anew: a counter would begin again.)
+const unique = (name) => `${name}-${Math.random().toString(36).slice(2)}`;
 
 function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -91,7 +92,7 @@ function makeField(schema, ctx) {
 
 /** Label, control, hint and error, tied together by ids. */
 function leaf({ s, label, required, row }, input, read, ...beside) {
-  const id = `wf-field-${++serial}`;
+  const id = unique("wf-field");
   const name = el("span", {}, label);
   const hint = el("p", { class: "wf-hint", id: `${id}-hint` }, joined(s.description, boundsOf(s)));
   const error = el("p", { class: "wf-problem", id: `${id}-error`, role: "alert" });
@@ -221,7 +222,7 @@ function json(spec) {
 /** A frame with a title around other fields; the common part of the containers. */
 function frame({ s, label, required, row }, className) {
   const name = el("span", {}, label);
-  const id = `wf-field-${++serial}`;
+  const id = unique("wf-field");
   const legend = el("legend", {}, name, star(required && !row));
   const hint = el("p", { class: "wf-hint", id }, joined(s.description, s.type === "array" && boundsOf(s)));
   const error = el("p", { class: "wf-problem", role: "alert", tabindex: -1 });

@@ -33,6 +33,7 @@ function graphPane(run, choose) {
   const tool = (label, text, by) => el("button", { type: "button", class: "wf-plain-button", "aria-label": label, title: label, onclick: zoomed(by) }, text);
   const tools = el("div", { class: "wf-tools" }, tool("Smaller", "−", 0.8), tool("Fit", "⤢", 0), tool("Larger", "+", 1.25));
   const node = el("div", { class: "wf-graph" }, el("div", { class: "wf-bar" }, trail, tools), canvas);
+  const tipName = unique("wf-tip"); // an arrow head that belongs to a hidden graph is not drawn in this one
   let inside = []; // levels opened: {level, label, item}
   let drawn = null;
   let boxes = [];
@@ -146,9 +147,9 @@ function graphPane(run, choose) {
       const from = [at[a][0] + WIDTH[all[a].kind] + 8, at[a][1] + HEIGHT / 2 + 8];
       const to = [at[b][0] + 2, at[b][1] + HEIGHT / 2 + 8];
       const middle = (via[n] ?? []).map(([x, y]) => [x + 8, y + 8]);
-      return { node: svg("path", { d: curve([from, ...middle, to]), class: "wf-arrow", "marker-end": "url(#wf-tip)" }), from: all[a], to: all[b], words };
+      return { node: svg("path", { d: curve([from, ...middle, to]), class: "wf-arrow", "marker-end": `url(#${tipName})` }), from: all[a], to: all[b], words };
     });
-    const tip = svg("marker", { id: "wf-tip", viewBox: "0 0 8 8", refX: 6, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { d: "M0 0L8 4L0 8z", class: "wf-tip" }));
+    const tip = svg("marker", { id: tipName, viewBox: "0 0 8 8", refX: 6, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { d: "M0 0L8 4L0 8z", class: "wf-tip" }));
     picture = svg("svg", { viewBox: `0 0 ${size[0] + 16} ${size[1] + 16}`, role: "group", "aria-label": `Plan of ${inside.at(-1)?.label ?? run.head.workflow}: ${all.length} steps` });
     picture.append(svg("defs", {}, tip), ...arrows.map((arrow) => arrow.node), ...boxes.map((box) => box.node));
     canvas.replaceChildren(picture);
@@ -186,6 +187,7 @@ function graphPane(run, choose) {
 
   function refresh() {
     let running = null;
+    let stopped = null; // where a run that rests waits for somebody
     for (const one of boxes) {
       const [step, status] = stateOf(one.box);
       const detail = detailOf(one.box, step, status);
@@ -193,6 +195,7 @@ function graphPane(run, choose) {
       const part = status === "running" && total ? Math.min(1, done / total) : 0;
       const path = pathIn(one.box.path);
       if (status === "running") running ??= one;
+      if (["suspended", "failed", "tripwire"].includes(status)) stopped ??= one;
       const now = [status, detail, part, path === selected].join();
       if (now === one.shown) continue;
       one.shown = now;
@@ -209,11 +212,12 @@ function graphPane(run, choose) {
       const state = reached === "skipped" || stateOf(from)[1] === "skipped" ? "skipped" : reached === "pending" ? "" : "taken";
       if (line.dataset.state !== state) line.dataset.state = state;
     }
-    if (running && running !== followed && !own) {
-      const [x, y] = level().at[boxes.indexOf(running)];
+    const present = running ?? stopped;
+    if (present && present !== followed && !own) {
+      const [x, y] = level().at[boxes.indexOf(present)];
       canvas.scrollTo({ left: x * scale - canvas.clientWidth / 2 + 90, top: y * scale - canvas.clientHeight / 2 + 30, behavior: followed ? "smooth" : "auto" });
     }
-    followed = running ?? followed;
+    followed = present ?? followed;
   }
 
   function update() {

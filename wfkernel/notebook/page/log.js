@@ -37,7 +37,6 @@ function windowed(height, attributes, draw) {
 }
 
 const ROW = 18;
-let serialOfLog = 0;
 
 /** The log of the run, or of one step, with a search. Lines are broken where the window ends. */
 function logPane(run) {
@@ -49,7 +48,7 @@ function logPane(run) {
   let columns = 0;
   let hits = [];
   let hit = -1;
-  const id = `wf-log-${++serialOfLog}`;
+  const id = unique("wf-log");
   const search = el("input", { type: "search", class: "wf-search", placeholder: "Search the log", "aria-label": "Search the log", "aria-controls": id });
   const found = el("span", { class: "wf-muted", role: "status" });
   const back = el("button", { type: "button", class: "wf-plain-button", "aria-label": "Previous match", onclick: () => go(-1) }, "↑");
