@@ -33,6 +33,15 @@ def row(what: str, value: str, target: str = "") -> None:
     print(f"{what:<66} {value:>16}   {target}", flush=True)
 
 
+def yardstick() -> None:
+    """How fast the machine is just now: compare figures of two runs of this script only beside it."""
+    begun = time.perf_counter()
+    total = 0
+    for n in range(5_000_000):
+        total += n
+    row("yardstick: 5,000,000 turns of a Python loop", f"{time.perf_counter() - begun:.2f} s")
+
+
 async def median(work: Callable[[], Awaitable[Any]]) -> float:
     """Seconds `work` takes, as the median after one run to warm up."""
     await work()
@@ -108,6 +117,7 @@ async def writer_events() -> None:
             seen += 1
         assert seen == count + 4
 
+    yardstick()
     seconds = await median(consume)
     row("100,000 writer events to one consumer", f"{count / seconds:,.0f} events/s", ">= 300,000 events/s")
 
@@ -167,6 +177,7 @@ async def stored() -> None:
 
 
 async def main() -> None:
+    yardstick()
     await sequential()
     await fan_out()
     await writer_events()

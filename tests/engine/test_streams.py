@@ -86,7 +86,7 @@ def test_a_slow_consumer_slows_the_run_and_the_buffer_stays_bounded() -> None:
         seen = most = 0
         async for event in stream:
             seen += event.type == "step.output"
-            most = max(most, len(stream._listener._items))
+            most = max(most, len(stream._listener.items))
             if seen % 100 == 0:
                 await asyncio.sleep(0)
         assert stream.dropped == 0
@@ -108,7 +108,7 @@ def test_a_thread_is_slowed_down_as_well() -> None:
         async for event in stream:
             if event.type == "step.output":
                 seen.append(event.payload["output"])
-                assert len(stream._listener._items) <= 10
+                assert len(stream._listener.items) <= 10
                 if event.payload["output"] % 50 == 0:
                     await asyncio.sleep(0.01)
         return seen

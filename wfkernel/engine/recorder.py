@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from wfkernel.engine.durability import Durability, RunLog
 from wfkernel.engine.events import Event
@@ -17,6 +17,9 @@ from wfkernel.engine.stream import Hub
 from wfkernel.engine.values import Codec, stored_payload
 
 __all__ = ["Durability", "Recorder"]
+
+_new: Final = tuple.__new__
+"""Makes an event of all its fields in half the time `Event` itself takes."""
 
 
 class Recorder:
@@ -45,9 +48,10 @@ class Recorder:
 
         Without `sync` that is for the caller to wait for, see `record`.
         """
+        now = self._now  # a local: Python 3.11 is slow at calling what an instance holds
         with self.lock:
             state = self.state
-            event = Event(state.run_id, state.seq + 1, round(self._now(), 6), type_, path, attempt, payload)
+            event = _new(Event, (state.run_id, state.seq + 1, now(), type_, path, attempt, payload))
             if self._log is not None:
                 self._write(self._log, event, durable, sync)
             state.apply(event)

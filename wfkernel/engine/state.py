@@ -207,11 +207,11 @@ class RunState:
 
     def apply(self, event: Event) -> None:
         """Fold one more event in. Events of an unknown type are kept in the store but change nothing here."""
-        self.seq = event.seq
-        handler = _HANDLERS.get(event.type)
+        _, self.seq, _, type_, _, _, payload = event
+        handler = _HANDLERS.get(type_)
         if handler is not None:
-            handler(self, event, event.payload)
-        if event.type in _LEADS_ON:
+            handler(self, event, payload)
+        if type_ in _LEADS_ON:
             self._move(event)
 
 

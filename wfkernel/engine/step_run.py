@@ -6,12 +6,13 @@ The same object stands behind the plain functions `suspend`, `write`, `progress`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.answers import answer_event, opened_answer, prepared_answers, validate_answer
 from wfkernel.engine.context import Label, current_step, labels_of
+from wfkernel.engine.events import STEP_OUTPUT
 from wfkernel.engine.failures import Bailed, StateInvalid, SuspendDataInvalid
 from wfkernel.engine.remember import remembered
 from wfkernel.engine.values import reveal
@@ -34,12 +35,9 @@ class _Done:
     """An awaitable that is done."""
 
     __slots__ = ()
-
-    def __await__(self) -> Iterator[Any]:
-        return _NOTHING
+    __await__ = iter(()).__iter__  # an iterator at its end, given out without a call of Python code
 
 
-_NOTHING: Final[Iterator[Any]] = iter(())
 _DONE: Final = _Done()
 
 
@@ -62,17 +60,16 @@ class Writer:
     slowest stream that blocks.
     """
 
-    __slots__ = ("_attempt", "_emit", "_hub", "_path")
+    __slots__ = ("_attempt", "_hub", "_path", "_recorder")
 
     def __init__(self, step: StepRun) -> None:
-        recorder = step.core.recorder
-        self._emit, self._hub = recorder.emit, recorder.hub
+        self._recorder, self._hub = step.core.recorder, step.core.recorder.hub
         self._path, self._attempt = step.path, step.attempt
 
     def write(self, value: Any) -> _Done | _Room:
         """Send any value: a `step.output` event with ``payload["output"]``."""
-        self._emit(ev.STEP_OUTPUT, {"output": value}, self._path, self._attempt)
-        return _DONE if not self._hub.full else self._wait()
+        self._recorder.emit(STEP_OUTPUT, {"output": value}, self._path, self._attempt)
+        return self._wait() if self._hub.full else _DONE
 
     def custom(self, event: Mapping[str, Any]) -> _Done | _Room:
         """Send an event of your own: ``{"type": ..., ...}``, as a `step.custom` event with ``payload["data"]``."""
@@ -80,8 +77,8 @@ class Writer:
             raise DefinitionError(
                 f"writer.custom() in step '{self._path}' takes a dict with a text under 'type', not {event!r}."
             )
-        self._emit(ev.STEP_CUSTOM, {"type": event["type"], "data": dict(event)}, self._path, self._attempt)
-        return _DONE if not self._hub.full else self._wait()
+        self._recorder.emit(ev.STEP_CUSTOM, {"type": event["type"], "data": dict(event)}, self._path, self._attempt)
+        return self._wait() if self._hub.full else _DONE
 
     def _wait(self) -> _Done | _Room:
         try:
@@ -302,7 +299,7 @@ class StepRun(ConditionContext):
     # -- output -------------------------------------------------------------------------------------------------------
 
     def write(self, text: str, shown: dict[str, Any] | None = None) -> None:
-        self.core.recorder.emit(ev.STEP_OUTPUT, {"text": text, **(shown or {})}, self.path, self.attempt)
+        self.core.recorder.emit(STEP_OUTPUT, {"text": text, **(shown or {})}, self.path, self.attempt)
 
     def progress(self, done: float, total: float | None = None, label: str = "") -> None:
         """Say how far the step has come."""

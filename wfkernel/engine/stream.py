@@ -42,25 +42,28 @@ class Listener:
         self.dropped = 0
         self._hub = hub
         self._limit, self._overflow = limit, overflow
-        self._items: deque[Event] = deque()
+        self.items: deque[Event] = deque()
         self._waiter: tuple[asyncio.AbstractEventLoop, asyncio.Future[None]] | None = None
         self._closed = False
 
-    def push(self, event: Event) -> None:
-        """Take an event. Called by the hub, which holds its lock."""
-        items = self._items
-        if len(items) >= self._limit:
+    def attend(self) -> int:
+        """Wake who waits, do as the policy says when there are too many; how many events may come before the next time.
+
+        Called by the hub, which holds its lock and has added an event.
+        """
+        items, limit = self.items, self._limit
+        if self._waiter is not None:
+            self._wake()
+        if len(items) > limit:
             if self._overflow == "drop_newest":
+                items.pop()
                 self.dropped += 1
-                return
-            if self._overflow == "drop_oldest" or len(items) >= 2 * self._limit:
+            elif self._overflow == "drop_oldest" or len(items) > 2 * limit:
                 items.popleft()
                 self.dropped += 1
             elif not self._hub.full:
                 self._hub.fill(self)
-        items.append(event)
-        if self._waiter is not None:
-            self._wake()
+        return max(limit - len(items), 0)
 
     def close(self) -> None:
         """No event follows."""
@@ -74,7 +77,7 @@ class Listener:
             _call(loop, partial(_settle, future))
 
     async def __aiter__(self) -> AsyncIterator[Event]:
-        items, hub, half = self._items, self._hub, self._limit // 2
+        items, hub, half = self.items, self._hub, self._limit // 2
         take = items.popleft
         try:
             while True:
@@ -86,9 +89,10 @@ class Listener:
                     return
                 loop = asyncio.get_running_loop()
                 future = loop.create_future()
-                with self._hub.lock:  # no event may come between looking and waiting
+                with hub.lock:  # no event may come between looking and waiting
                     if not items and not self._closed:
                         self._waiter = (loop, future)
+                        hub.at_rest = 0
                     else:
                         continue
                 await future
@@ -104,9 +108,12 @@ class Hub:
         self.history: deque[Event] = deque(maxlen=HISTORY)
         self.full = False
         """Whether a blocking listener has no room: then the run waits in `room`."""
+        self.at_rest = 0
+        """How many events may be published before a listener needs attention: it waits, or its buffer is full."""
         self._listeners: list[Listener] = []
+        self._watchers: tuple[Callable[[Event], object], ...] = ()
         self._takers: tuple[Callable[[Event], object], ...] = ()
-        """What is called with every event: the listeners' `push` and the watchers."""
+        """What is called with every event: the listeners' buffers' `append`, and the watchers."""
         self._filled: set[Listener] = set()
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._room = threading.Event()
@@ -117,15 +124,24 @@ class Hub:
         self.history.append(event)
         for take in self._takers:
             take(event)
+        if self.at_rest:
+            self.at_rest -= 1
+        elif self._listeners:
+            self.at_rest = min([listener.attend() for listener in self._listeners])
+
+    def _rewire(self) -> None:
+        """Somebody came or left. The lock is held."""
+        self._takers = (*(listener.items.append for listener in self._listeners), *self._watchers)
+        self.at_rest = 0
 
     def listen(self, limit: int = BUFFER, overflow: Overflow = "block", *, replay: bool = True) -> Listener:
         """A new listener; with `replay` it begins with the events still remembered."""
         listener = Listener(self, limit, overflow)
         with self.lock:
             if replay:
-                listener._items.extend(self.history)
+                listener.items.extend(self.history)
             self._listeners.append(listener)
-            self._takers = (*self._takers, listener.push)
+            self._rewire()
         return listener
 
     def leave(self, listener: Listener) -> None:
@@ -133,17 +149,19 @@ class Hub:
         with self.lock:
             if listener in self._listeners:
                 self._listeners.remove(listener)
-                self._takers = tuple(take for take in self._takers if take != listener.push)
+                self._rewire()
         self.drain(listener)
 
     def watch(self, callback: Callable[[Event], object]) -> Callable[[], None]:
         """Call `callback` for every event from now on. Returns what ends it."""
         with self.lock:
-            self._takers = (*self._takers, callback)
+            self._watchers = (*self._watchers, callback)
+            self._rewire()
 
         def unwatch() -> None:
             with self.lock:
-                self._takers = tuple(take for take in self._takers if take is not callback)
+                self._watchers = tuple(watcher for watcher in self._watchers if watcher is not callback)
+                self._rewire()
 
         return unwatch
 
@@ -151,8 +169,7 @@ class Hub:
         """The run stopped: streams end once they are read to the end. Watchers stay for a resume."""
         with self.lock:
             listeners, self._listeners = self._listeners, []
-            pushes = [listener.push for listener in listeners]
-            self._takers = tuple(take for take in self._takers if take not in pushes)
+            self._rewire()
             for listener in listeners:
                 listener.close()
         for listener in listeners:
