@@ -17,7 +17,7 @@ from wfkernel.cli import FAMILIES
 
 RUN_KEYS = {
     "run_id", "status", "workflow", "notebook", "output", "mode", "parameters", "started_at", "ended_at", "error",
-    "resume", "interrupted", "steps",
+    "resume", "interrupted", "steps", "result",
 }  # fmt: skip
 STEP_KEYS = {
     "step", "status", "executions", "restored", "seconds", "error", "message", "schema", "saved", "not_saved",
@@ -51,7 +51,8 @@ JSON_KEYS = {
     ("validate", "flow.wf.yaml"): {"file", "line", "column", "path", "message", "severity"},
     ("import", "--from", "automatosx", "other.yaml"): {"file", "notes"},
     ("export", "jobs.py:orders"): {"file", "text"},
-    ("graph", "jobs.py:orders"): {"workflow", "levels", "batches"},
+    ("graph", "jobs.py:orders"): {"workflow", "levels", "batches", "circles"},
+    ("guide",): {"format", "text"},
     ("machine",): {"states", "events", "transitions"},
     ("inspect", "book.ipynb"): {"notebook", "inputs", "steps", "problems"},
     ("trust", "store.duckdb"): {"signed", "untrusted"},

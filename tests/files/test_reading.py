@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wfkernel.plan.expression import FUNCTIONS, evaluate
 from wfkernel.plan.load import WorkflowFileInvalid, check_text, read_workflow
 from wfkernel.plan.text import Refused, TextLimits, parse_text
 
@@ -252,3 +253,36 @@ def test_a_file_that_cannot_be_read_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "latin.wf.yaml").write_bytes(b"name: caf\xe9")
     with pytest.raises(WorkflowFileInvalid, match="is not UTF-8: byte 9"):
         read_workflow(tmp_path / "latin.wf.yaml")
+
+
+# -- expressions ----------------------------------------------------------------------------------------------------------
+
+CALLS = {
+    "size": "size('ab') == 2", "contains": "'abc'.contains('b')", "startsWith": "'abc'.startsWith('a')",
+    "endsWith": "'abc'.endsWith('c')", "matches": "'abc'.matches('b.')", "int": "int('3') == 3", "uint": "uint(3) == 3u",
+    "double": "double(3) == 3.0", "string": "string(3) == '3'", "bytes": "bytes('a') == b'a'", "type": "type(1) == type(2)",
+    "timestamp": "timestamp('2026-01-02T03:04:05Z') > timestamp('2025-01-02T03:04:05Z')",
+    "duration": "duration('90s') > duration('1m')", "dyn": "dyn(1) == 1", "has": "has(inputs.x)",
+    "all": "[1].all(x, x > 0)", "exists": "[1].exists(x, x > 0)", "exists_one": "[1, 2].exists_one(x, x > 1)",
+    "map": "[1].map(x, x + 1) == [2]", "filter": "[1, 2].filter(x, x > 1) == [2]",
+    **{
+        f"get{part}": f"timestamp('2026-01-02T03:04:05Z').get{part}() == {value}"
+        for part, value in {
+            "FullYear": 2026, "Month": 0, "Date": 2, "DayOfMonth": 1, "DayOfWeek": 5, "DayOfYear": 1, "Hours": 3, "Minutes": 4,
+            "Seconds": 5, "Milliseconds": 0,
+        }.items()
+    },
+}  # fmt: skip
+
+
+def test_every_function_that_is_let_through_is_there() -> None:
+    assert CALLS.keys() == FUNCTIONS
+    for name, source in CALLS.items():
+        assert evaluate(source, {"inputs": {"x": 1}}) is True, name
+    assert "'min' is no function of CEL" in one(steps('- map: "${{ min(1, 2) }}"'))
+
+
+def test_outputs_are_made_of_the_result() -> None:
+    assert one(steps("- {id: a, run: x, outputs: nothing}")).endswith("this text would be the output always")
+    assert "outputs: input should be a valid dictionary" in one(steps("- {id: a, run: x, outputs: 3}"))
+    assert not problems(steps('- {id: a, run: x, outputs: "${{ result.stdout }}"}'))

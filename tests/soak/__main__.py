@@ -1,4 +1,5 @@
 """Soak: many processes on one store, killed and frozen at random, clocks that jump, bytes that flip; then count.
+After that, a full disk, blocks of DuckDB's file torn, and workflows killed at every event.
 
     python -m tests.soak [--seconds 300] [--processes 8] [--seed N]
 
@@ -13,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.soak.everywhere import everywhere
 from tests.soak.faults import full_disk, soak
 from tests.soak.torn import torn
 
@@ -32,7 +34,9 @@ def main() -> int:
         print(disk)
         blocks = torn(Path(folder), min(60.0, options.seconds / 5))
         print(blocks)
-    return 0 if report.good and disk.good and not blocks.unreadable else 1
+        ended = everywhere(Path(folder))
+        print(ended)
+    return 0 if report.good and disk.good and not blocks.unreadable and not ended.wrong else 1
 
 
 if __name__ == "__main__":

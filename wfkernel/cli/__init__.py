@@ -36,7 +36,7 @@ FAMILIES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "replaying": ("replay",),
         "searching": ("search",),
     },
-    "Write": {"files": ("validate", "graph", "import", "schema", "machine")},
+    "Write": {"files": ("validate", "graph", "import", "guide", "schema", "machine")},
     "Keep": {
         "checkpoints": ("checkpoint",),
         "sessions": ("session",),

@@ -6,6 +6,7 @@ Validating executes nothing of what a file names; drawing and exporting import i
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -71,6 +72,25 @@ def validate(
             typer.echo(f"{count} workflow file{'s are' if count > 1 else ' is'} valid", err=True)
     if problems:
         raise typer.Exit(FAILED)
+
+
+@commands.command()
+def guide(as_json: JsonOption = False) -> None:
+    """Print the guide to workflow files: every key, expressions, agents, limits, good habits."""
+    from importlib.resources import files
+
+    text = files("wfkernel.plan").joinpath("workflow-files.md").read_text("utf-8")
+    if as_json:
+        print_json({"format": "markdown", "text": text})
+    elif sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        console = Console()
+        with console.pager(styles=True):
+            console.print(Markdown(text))
+    else:
+        typer.echo(text.removesuffix("\n"))
 
 
 @commands.command()

@@ -40,6 +40,6 @@ def show(
     state = kept.load(kept.find(run))
     interrupted = state.status == "running" and not kept.is_alive(state.owner)
     if as_json:
-        print_json(run_document(state, interrupted=interrupted))
+        print_json(run_document(state, kept, interrupted=interrupted))
         return
-    print_run(state, interrupted=interrupted)
+    print_run(state, kept, interrupted=interrupted)

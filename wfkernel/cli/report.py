@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -10,15 +11,18 @@ from wfkernel.cli.shared import FAILED, SUCCESS, SUSPENDED, print_json, print_ta
 
 if TYPE_CHECKING:
     from wfkernel.engine.state import RunState, StepState
+    from wfkernel.store.store import Store
 
 __all__ = ["exit_as", "print_run", "run_document"]
 
 GOES_ON: Final = ("suspended", "paused", "waiting")
 """Statuses of runs that are neither over nor at work."""
+LONGEST: Final = 500
+"""Characters of a result shown to people; ``--json`` has all of it."""
 
 
-def run_document(state: RunState, *, interrupted: bool = False) -> dict[str, Any]:
-    """A run and its steps, JSON-safe."""
+def run_document(state: RunState, store: Store, *, interrupted: bool = False) -> dict[str, Any]:
+    """A run and its steps, JSON-safe. A result JSON has no place for is told by its repr, cut short."""
     from wfkernel.notebook.headless import resume_hint
 
     return {
@@ -31,11 +35,21 @@ def run_document(state: RunState, *, interrupted: bool = False) -> dict[str, Any
         "parameters": state.params,
         "started_at": state.started_at,
         "ended_at": state.ended_at,
+        "result": _result(state, store),
         "error": state.error,
         "resume": resume_hint(state) if state.status not in ("success", "canceled") else None,
         "interrupted": interrupted,
         "steps": [_step_document(step) for step in state.steps.values()],
     }
+
+
+def _result(state: RunState, store: Store) -> Any:
+    from wfkernel.engine.result import short_repr
+    from wfkernel.engine.values import shown_value
+    from wfkernel.store.plain import plain_text
+
+    found = shown_value(state.result, store) if state.status == "success" else None
+    return found if plain_text(found) is not None else short_repr(found)
 
 
 def _step_document(step: StepState) -> dict[str, Any]:
@@ -53,7 +67,7 @@ def _step_document(step: StepState) -> dict[str, Any]:
     }
 
 
-def print_run(state: RunState, *, interrupted: bool = False) -> None:
+def print_run(state: RunState, store: Store, *, interrupted: bool = False) -> None:
     """A run and its steps, for people."""
     from wfkernel.notebook.headless import resume_hint
 
@@ -77,6 +91,9 @@ def print_run(state: RunState, *, interrupted: bool = False) -> None:
     ]
     if rows:
         print_table(["step", "status", "time", "executed", ""], rows)
+    if (result := _result(state, store)) is not None:
+        told = json.dumps(result, ensure_ascii=False)
+        typer.echo(f"result   {told if len(told) <= LONGEST else told[: LONGEST - 1] + '…'}")
     if state.error and not state.error.get("step"):
         typer.echo(f"error    {state.error.get('type', '')}: {state.error.get('message', '')}")
     if interrupted or state.status in ("suspended", "failed"):
@@ -91,10 +108,10 @@ def _remark(step: StepState) -> str:
     return str((step.error or {}).get("message", ""))
 
 
-def exit_as(state: RunState, as_json: bool) -> None:
+def exit_as(state: RunState, store: Store, as_json: bool) -> None:
     """Say how a run ended or stopped, and exit with its status."""
     if as_json:
-        print_json(run_document(state))
+        print_json(run_document(state, store))
     else:
-        print_run(state)
+        print_run(state, store)
     raise typer.Exit(SUCCESS if state.status == "success" else SUSPENDED if state.status in GOES_ON else FAILED)

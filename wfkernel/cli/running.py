@@ -100,7 +100,7 @@ def run(
             target, output, parameters, progress=watched(as_json), store=kept, run_id=run_id, durability=how,
             checkpoints=checkpoints,
         )  # fmt: skip
-    exit_as(state, as_json)
+    exit_as(state, kept, as_json)
 
 
 @commands.command()
@@ -187,7 +187,7 @@ def resume(
             for path, message in error.problems:
                 typer.echo(f"  {path or 'answer'}: {message}", err=True)
             raise typer.Exit(USAGE) from None
-        exit_as(state, as_json)
+        exit_as(state, kept, as_json)
 
 
 @commands.command()
@@ -209,12 +209,12 @@ def retry(
     if _is_engine_run(known):
         from wfkernel.cli.executing import try_again
 
-        exit_as(try_again(kept, known, step, progress=watched(as_json)), as_json)
+        exit_as(try_again(kept, known, step, progress=watched(as_json)), kept, as_json)
     from wfkernel.notebook.headless import retry_notebook
 
     quick_jsonschema()
 
-    exit_as(retry_notebook(kept, known.run_id, step, progress=watched(as_json)), as_json)
+    exit_as(retry_notebook(kept, known.run_id, step, progress=watched(as_json)), kept, as_json)
 
 
 @commands.command()
@@ -230,12 +230,12 @@ def restart(run: RunArgument = "latest", store: StoreOption = None, as_json: Jso
 
         workflow = workflow_of(known, kept)
         value = reveal(known.input, kept)
-        exit_as(begin(workflow, value, new_run_id(), progress=watched(as_json)), as_json)
+        exit_as(begin(workflow, value, new_run_id(), progress=watched(as_json)), kept, as_json)
     from wfkernel.notebook.headless import run_notebook
 
     quick_jsonschema()
 
-    exit_as(run_notebook(known.notebook, None, known.params, progress=watched(as_json), store=kept), as_json)
+    exit_as(run_notebook(known.notebook, None, known.params, progress=watched(as_json), store=kept), kept, as_json)
 
 
 @commands.command()

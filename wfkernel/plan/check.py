@@ -320,7 +320,12 @@ class Checker:
         retry_on = entry.get("retry_on")
         for position, one in enumerate(retry_on if isinstance(retry_on, list) else [retry_on] if retry_on else []):
             self.address(one, (*path, "retry_on", position) if isinstance(retry_on, list) else (*path, "retry_on"))
-        self.expressions(entry.get("outputs"), (*path, "outputs"), Visible(result=True, inputs=None), only_result=True)
+        outputs = entry.get("outputs")
+        if isinstance(outputs, str) and not expression.has_expression(outputs):
+            self.note(
+                "'outputs' is made of ${{ result }}, and this text would be the output always", (*path, "outputs")
+            )
+        self.expressions(outputs, (*path, "outputs"), Visible(result=True, inputs=None), only_result=True)
         match kind:
             case "uses":
                 self.address(entry["uses"], (*path, "uses"))

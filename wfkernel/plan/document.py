@@ -72,8 +72,9 @@ class Entry(Strict):
     id: Id | None = None
     """Its name, unique in its list; no '.', '[', ']' or '#'."""
     name: Annotated[str, Field(max_length=200)] = ""
-    """What people read."""
+    """What people read in place of the id, at most 200 characters."""
     description: Annotated[str, Field(max_length=1000)] = ""
+    """What it is for, at most 1000 characters."""
 
 
 class Placed(Entry):
@@ -113,9 +114,8 @@ class Restarts(Strict):
 
     max_restarts: Count = 0
     """How often, `within` that time."""
-    within: Length = 3600
-    delay: Length = 0
-    """The wait before the first new one."""
+    within: Annotated[Length, Field(description="The time in which so many may die; an hour.")] = 3600
+    delay: Annotated[Length, Field(description="The wait before the first new one.")] = 0
     backoff: Annotated[float, Field(ge=1)] = 1
     """Factor from one wait to the next."""
 
@@ -123,8 +123,9 @@ class Restarts(Strict):
 class Work(Placed):
     """A step that does something."""
 
-    foreach: Annotated[str | list[Any] | None, Field(description="A list, or ${{ expression }} that gives one.")] = None
-    """Run once for every item; `item` is the item, the output the list of outputs."""
+    foreach: str | list[Any] | None = None
+    """Run once for every item of a list, or of the list that ${{ expression }} gives: `item` is the item, the output the
+    list of outputs."""
     concurrency: Annotated[int, Field(ge=1, strict=True)] = 1
     """With `foreach`: how many items at a time."""
     retries: Count | None = None
@@ -141,7 +142,7 @@ class Work(Placed):
     """Exception class(es), or a function that tells for an exception, by address."""
     timeout: Length | None = None
     """What one attempt may take."""
-    outputs: dict[str, Any] | None = None
+    outputs: dict[str, Any] | str | None = None
     """The step's output, made of `result`: what the step returned."""
     worker: str | None = None
     """Where it runs: inline, threads, processes, dask, or a worker of your own."""
@@ -156,6 +157,7 @@ class Work(Placed):
     restarts: Count | Restarts | None = None
     """How often a worker process that dies under the step is replaced."""
     metadata: dict[str, Any] = {}
+    """Anything, for programs that read the file."""
 
 
 class UsesStep(Work):
@@ -194,32 +196,40 @@ class NotebookStep(Work):
     """Run a notebook headless (`with` are its parameters), or one of its steps (``book.ipynb#step``)."""
 
     notebook: Annotated[str, Field(min_length=1)]
+    """A notebook to run headless, or ``book.ipynb#step``, one of its steps as a function."""
 
 
 class Group(Placed):
     """Several entries as one step."""
 
     steps: Annotated[list[EntryKind], Field(min_length=1)]
+    """Entries one after the other, or a graph; together they are one step."""
 
 
 class WorkflowStep(Placed):
     """A workflow as one step: another file (its path), or written here. `with` are its inputs."""
 
     workflow: str | Document
-    foreach: Annotated[str | list[Any] | None, Field(description="A list, or ${{ expression }} that gives one.")] = None
+    """The path of another workflow file, relative to this one, or a workflow."""
+    foreach: str | list[Any] | None = None
+    """Run once for every item of a list, or of the list that ${{ expression }} gives: `item` is the item, the output the
+    list of outputs."""
     concurrency: Annotated[int, Field(ge=1, strict=True)] = 1
+    """With `foreach`: how many items at a time."""
 
 
 class GraphBlock(Entry):
     """Steps that each start as soon as what they `need` is done."""
 
     graph: Annotated[list[BodyKind], Field(min_length=1)]
+    """Steps, which say with `needs` what they wait for."""
 
 
 class ParallelBlock(Entry):
     """Steps that run at the same time with the same input. Output: `{id: output}`."""
 
     parallel: Annotated[list[BodyKind], Field(min_length=1)]
+    """The steps."""
     fail_fast: bool = False
     """Whether the first that fails stops the others."""
 
@@ -227,31 +237,38 @@ class ParallelBlock(Entry):
 class Arm(Strict):
     """An arm of a branch."""
 
-    if_: Annotated[Conditional, Field(alias="if")]
-    """The arm runs where this is true."""
+    if_: Annotated[Conditional, Field(alias="if", description="The arm runs where this is true.")]
     then: BodyKind
+    """The step that runs then."""
 
 
 class BranchBlock(Entry):
     """Every arm whose condition holds runs, all at the same time. Output: `{id: output}` of those that ran."""
 
     branch: Annotated[list[Arm], Field(min_length=1)]
+    """The arms, each with `if` and `then`."""
 
 
 class LoopBlock(Entry):
     """Run the body, then again with its own output while (or until) a condition holds for that."""
 
     id: None = None
+    """A loop has none; its body has one."""
     loop: BodyKind
+    """The step to run again and again, with its own output."""
     while_: Annotated[Conditional | None, Field(alias="while")] = None
+    """It runs again as long as this holds for its output."""
     until: Conditional | None = None
+    """It runs again until this holds for its output."""
 
 
 class ForeachBlock(Entry):
     """Run the body for every item of the list before. Output: the outputs, in that order."""
 
     id: None = None
+    """A foreach has none; its body has one."""
     foreach: BodyKind
+    """The step to run for every item."""
     concurrency: Annotated[int, Field(ge=1, strict=True)] | CodeReference = 1
     """How many items at a time: a number, or ${{ expression }}, or module:function."""
 
@@ -260,19 +277,20 @@ class MapBlock(Entry):
     """Make a new value: values with ${{ expressions }} in them, or a function by address."""
 
     map: Any
+    """The value, or the address of a function that makes it of the value before."""
 
 
 class SourcesBlock(Entry):
     """Make a new value key by key: `{value}`, `{template}`, `{init}`, `{state}`, `{step, path}` or `{fn}`."""
 
     sources: dict[str, dict[str, Any]]
+    """Where each key's value comes from."""
 
 
 class SleepBlock(Entry):
     """Pass the value on after a while. The time to wake up is stored: no process has to wait."""
 
-    sleep: Length
-    """Seconds, a text like 2h, ${{ expression }} or module:function."""
+    sleep: Annotated[Length, Field(description="Seconds, a text like 2h, ${{ expression }} or module:function.")]
 
 
 class SleepUntilBlock(Entry):
@@ -340,15 +358,19 @@ class InputField(Strict):
     """One input of a workflow."""
 
     type: Literal["string", "integer", "number", "boolean", "array", "object", "any"] = "any"
+    """`string`, `integer`, `number`, `boolean`, `array`, `object` or `any`."""
     default: Any = None
     """What it is where nothing is given."""
     required: bool | None = None
     """Whether it must be given; without this it must where it has no default."""
     description: str = ""
+    """What it is, for forms."""
     enum: Annotated[list[Any], Field(min_length=1)] | None = None
     """The values it can have."""
     minimum: float | None = None
+    """The least a number can be."""
     maximum: float | None = None
+    """The most a number can be."""
     pattern: str | None = None
     """Regular expression a text has to match."""
 
@@ -376,10 +398,15 @@ class Document(Strict):
     id: Id | None = None
     """Its name; without it the name, or the file's."""
     name: Annotated[str, Field(max_length=200)] = ""
+    """What people read, at most 200 characters."""
     description: Annotated[str, Field(max_length=1000)] = ""
+    """What it is for, at most 1000 characters."""
     version: Text = ""
+    """Of the workflow, for people."""
     author: str = ""
+    """Who answers for it."""
     tags: list[Text] = []
+    """Words to find it by."""
     inputs: (
         dict[str, InputField | Literal["string", "integer", "number", "boolean", "array", "object", "any"]] | None
     ) = None
@@ -393,8 +420,8 @@ class Document(Strict):
     output: Any = None
     """The result, made of ${{ expressions }}; without it the output of the last entry."""
     retries: Count = 0
-    """For steps that say nothing of their own."""
-    delay: Length = 0
+    """Attempts after the first that fails, for steps that say nothing of their own."""
+    delay: Annotated[Length, Field(description="The wait before a retry, for steps that say nothing of their own.")] = 0
     limits: LimitsEntry | None = None
     """How far a run may go."""
     agents: dict[str, CodeReference] = {}
@@ -404,6 +431,7 @@ class Document(Strict):
     context: dict[str, Any] = {}
     """The same as `vars`."""
     metadata: dict[str, Any] = {}
+    """Anything, for programs that read the file."""
     steps: Annotated[list[EntryKind], Field(min_length=1)]
     """One after the other; a graph as soon as one of them says `needs` (or `dependencies`)."""
 

@@ -64,7 +64,6 @@ FUNCTIONS: Final = frozenset(
         "uint",
         "double",
         "string",
-        "bool",
         "bytes",
         "type",
         "timestamp",
@@ -86,11 +85,9 @@ FUNCTIONS: Final = frozenset(
         "getMinutes",
         "getSeconds",
         "getMilliseconds",
-        "min",
-        "max",
     ]
 )
-"""The functions of CEL."""
+"""The functions of CEL, all of which the interpreter has."""
 _OPEN: Final = "${{"
 _PATH: Final = re.compile(r"""[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*|\[\s*(?:\d+|'[^'\\]*'|"[^"\\]*")\s*\])*""")
 _PATH_PART: Final = re.compile(r"""\.\s*([A-Za-z_]\w*)|\[\s*(\d+)\s*\]|\[\s*['"]([^'"]*)['"]\s*\]""")
