@@ -16,7 +16,16 @@ from typing import Any
 
 __all__ = ["DaemonThreads"]
 
-Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
+
+class _Job(Future[Any]):
+    """A call for a thread, and its outcome."""
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        super().__init__()
+        self.call: tuple[Callable[..., Any], tuple[Any, ...]] | None = (function, args)
+        self.over = False
+        """Its thread is done with it and counts as free again."""
+        self.given_up = False
 
 
 class _Idle:
@@ -27,7 +36,7 @@ class _Idle:
     def __init__(self) -> None:
         self.called = threading.Lock()
         self.called.acquire()
-        self.job: Job | None = None
+        self.job: _Job | None = None
 
 
 class DaemonThreads:
@@ -36,23 +45,23 @@ class DaemonThreads:
     def __init__(self, size: int, name: str) -> None:
         self._size, self._name = size, name
         self._lock = threading.Lock()
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[_Job] = deque()
         self._idle: list[_Idle] = []
         self._threads = 0
-        self._given_up: set[Future[Any]] = set()
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Have a thread call `function(*args)`. The future can be cancelled until a thread takes it up."""
-        future: Future[Any] = Future()
+        job = _Job(function, args)
         with self._lock:
-            self._staff((future, function, args))
-        return future
+            self._staff(job)
+        return job
 
-    def give_up(self, future: Future[Any]) -> None:
-        """Nobody waits for this job any more: its thread no longer counts, and ends when the job does."""
+    def give_up(self, job: Future[Any]) -> None:
+        """Nobody waits for this job, which `submit` gave, any more: its thread no longer counts, and ends when it does."""
+        assert isinstance(job, _Job)
         with self._lock:
-            if future.running() and future not in self._given_up:
-                self._given_up.add(future)
+            if job.running() and not job.over and not job.given_up:
+                job.given_up = True
                 self._threads -= 1
                 if self._jobs:
                     self._staff(self._jobs.popleft())
@@ -65,7 +74,7 @@ class DaemonThreads:
                 idle.called.release()
             self._idle.clear()
 
-    def _staff(self, job: Job) -> None:
+    def _staff(self, job: _Job) -> None:
         """Give `job` to a thread, or have it wait for one. The lock is held."""
         if self._idle:
             idle = self._idle.pop()
@@ -77,28 +86,33 @@ class DaemonThreads:
         else:
             self._jobs.append(job)
 
-    def _work(self, job: Job | None) -> None:
+    def _work(self, job: _Job | None) -> None:
         idle = _Idle()
         while job is not None:
-            future, function, args = job
-            if future.set_running_or_notify_cancel():
+            done, result, error = job, None, None
+            if begun := done.set_running_or_notify_cancel():
+                assert done.call is not None
+                function, args = done.call
                 try:
                     result = function(*args)
-                except BaseException as error:
-                    future.set_exception(error)
-                    del error
-                else:
-                    future.set_result(result)
-                    del result
-            del job, function, args  # an idle thread must not keep a step's values alive
+                except BaseException as raised:
+                    error = raised
+                del function, args
+            done.call = None
             with self._lock:
-                if future in self._given_up:
-                    self._given_up.remove(future)
-                    return
-                job = self._jobs.popleft() if self._jobs else None
-                if job is None:
+                done.over = True
+                job = self._jobs.popleft() if self._jobs and not done.given_up else None
+                if job is None and not done.given_up:
                     self._idle.append(idle)
-            del future
+            # Free before it says so: who waits for the outcome may have the next job for this very thread.
+            if begun:
+                if error is not None:
+                    done.set_exception(error)
+                else:
+                    done.set_result(result)
+            if done.given_up:
+                return
+            del done, result, error  # an idle thread must not keep a step's values alive
             if job is None:
                 idle.called.acquire()
                 job, idle.job = idle.job, None
