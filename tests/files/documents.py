@@ -75,6 +75,13 @@ def lay_out(page: Path, folder: Path) -> list[Shown]:
     return found
 
 
+def blocks() -> list[str]:
+    """The YAML in the documents."""
+    return [
+        text for page in sources("*.md") for kind, text in _BLOCK.findall(page.read_text("utf-8")) if kind == "yaml"
+    ]
+
+
 def with_tables(text: str) -> str:
     """A document with its tables of keys as the format has them."""
     return _TABLE.sub(lambda match: match[1] + _table(match[2].split()) + match[3], text)

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.files.test_docs import blocks
+from tests.files.documents import blocks
 from tests.files.test_running import SIGN_UP
 from wfkernel.engine.compile import compile_workflow
 from wfkernel.plan.document import KINDS, Document

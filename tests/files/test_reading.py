@@ -63,6 +63,7 @@ def test_anchors_and_merge_keys_work_and_keep_their_places() -> None:
 def test_json_reads_as_json_does(data: object) -> None:  # with keys of less than 1,024 characters, YAML's limit
     text = json.dumps({"data": data})
     assert parse_text(text, "w.json").data == {"data": data}
+    assert parse_text(json.dumps({"data": data}, ensure_ascii=False), "w.json").data == {"data": data}
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,10 @@ def test_json_reads_as_json_does(data: object) -> None:  # with keys of less tha
         ("[" * 100_000, "w.wf.yaml:1:61: lists and mappings are nested deeper than 60"),
         ("- " * 5_000 + "a", "w.wf.yaml:1:121: lists and mappings are nested deeper than 60"),
         ("a: " + "[" * 70 + "]" * 70, "nested deeper than 60"),
+        ("a: .nan", "w.wf.yaml:1:4: .nan is no number that can be written down as JSON"),
+        ("a: [-.Inf]", "w.wf.yaml:1:5: -.Inf is no number"),
+        ("a: 1e400", "w.wf.yaml:1:4: 1e400 is larger than the largest number"),
+        (f"a: {'9' * 5000}", "w.wf.yaml:1:4: a number of 5000 digits"),
     ],
 )  # fmt: skip
 def test_a_malformed_text_is_refused_with_its_place(text: str, told: str) -> None:
@@ -91,6 +96,11 @@ def test_a_malformed_text_is_refused_with_its_place(text: str, told: str) -> Non
 
 def test_malformed_json_is_refused_with_its_place() -> None:
     assert one('{"id": "w",\n "steps": [,]}', "w.json").startswith("w.json:2:12: not JSON")
+    assert one('{"id": "NaN",\n "vars": NaN}', "w.json") == "w.json:2:10: not JSON: NaN is no number there"
+
+
+def test_what_only_json_allows_is_read_from_json() -> None:
+    assert parse_text('{"id"\n  :"a\x7fb \\": c"}', "w.json").data == {"id": 'a\x7fb ": c'}
 
 
 def test_a_text_that_only_looks_deep_is_read() -> None:
@@ -114,7 +124,7 @@ def test_a_file_that_is_too_large_is_refused() -> None:
 WRONG = [
     ("id: w\ninput: {n: integer}\nsteps: [{id: a, run: ls}]", "w.wf.yaml:2:8: the inputs by name stand under `inputs:`"),
     ("id: w", "w.wf.yaml:1:1: 'steps' is missing"),
-    ("id: w\nsteps: []", "w.wf.yaml:2:8: steps: list should have at least 1 item"),
+    ("id: w\nsteps: []", "w.wf.yaml:2:8: steps is empty"),
     ("id: w\nnmae: x\nsteps: [{id: a, run: ls}]", "w.wf.yaml:2:1: unknown key 'nmae' (did you mean 'name'?)"),
     ("id: a.b\nsteps: [{id: a, run: ls}]", "w.wf.yaml:1:5: the id 'a.b' cannot be used"),
     ("id: w\nwfkernel: 2\nsteps: [{id: a, run: ls}]", "w.wf.yaml:2:11: wfkernel: input should be 1, not 2"),
@@ -165,6 +175,30 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
 
 
 # -- the graph --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("{id: a, run: x, needs: 3}", "step 'a' needs '3', which is not in the graph (known: a)"),
+        ("{id: a, run: x, needs: {b: c}}", "steps[0].needs: input should be a valid list"),
+        ("{id: '', run: x}", "steps[0].id is empty"),
+        (f"{{id: {'w' * 101}, run: x}}", "steps[0].id is longer than 100 characters"),
+        ("{id: true, run: x}", "not true"),
+        ("", "an entry is a mapping with one of"),
+        ("{id: a, run: x, foreach: 3}", "'foreach' is a list or one ${{ expression }} that gives a list"),
+        ("{id: a, parallel: true}", "'parallel' is a list of steps here; for a step say also what it does: uses,"),
+        ("{branch: []}", "steps[0].branch is empty"),
+        ("{sleep: 1e300}", "longer than a thousand years"),
+        ("{sleep_until: 1e300}", "is no point in time"),
+        ("{id: a, run: x, timeout: 2000000000d}", "longer than a thousand years"),
+    ],
+)
+def test_what_pydantic_says_is_told_in_words_of_the_file(entry: str, told: str) -> None:
+    message = one(steps(f"- {entry}"))
+    assert told in message
+    assert "validat" not in message
+    assert len(message) < 250
 
 
 def test_a_circle_is_told_with_its_path() -> None:

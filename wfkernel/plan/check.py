@@ -20,12 +20,12 @@ from wfkernel.plan.graph import Circular, circular
 from wfkernel.plan.reference import did_you_mean, how_to_register, look_up, parse_address
 from wfkernel.plan.sources import compile_mapping
 
-__all__ = ["Checker", "Visible", "is_graph", "needs_of"]
+__all__ = ["BODIES", "Checker", "Visible", "is_graph", "needs_of"]
 
 Path_ = tuple[str | int, ...]
 Note = Callable[..., None]
 
-_BODIES: Final = ("uses", "run", "agent", "notebook", "workflow", "steps")
+BODIES: Final = ("uses", "run", "agent", "notebook", "workflow", "steps")
 _LENGTHS: Final = ("timeout", "delay", "cap")
 _CODE: Final = ("compensate", "resume", "suspend", "state")
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -54,9 +54,11 @@ def needs_of(entry: Any) -> list[str] | None:
     if not isinstance(entry, dict):
         return None
     wanted = entry["needs"] if entry.get("needs") is not None else entry.get("dependencies")
-    if isinstance(wanted, str):
-        return [wanted]
-    return [need for need in wanted if isinstance(need, str)] if isinstance(wanted, list) else None
+    if wanted is None or isinstance(wanted, dict):
+        return None
+    return [
+        str(need) for need in (wanted if isinstance(wanted, list) else [wanted]) if isinstance(need, str | int | float)
+    ]
 
 
 def is_graph(entries: Sequence[Any]) -> bool:
@@ -142,7 +144,7 @@ class Checker:
         self.twins(entries, path)
         if is_graph(entries):
             for position, entry in enumerate(entries):
-                if isinstance(entry, dict) and (kind := kind_of(entry)) is not None and kind not in _BODIES:
+                if isinstance(entry, dict) and (kind := kind_of(entry)) is not None and kind not in BODIES:
                     self.note(
                         f"this list is a graph, for one of its steps says 'needs', and a graph has no '{kind}': put it into a "
                         "step with `steps:`", (*path, position),
@@ -166,7 +168,7 @@ class Checker:
     def use(self, id_: str, kind: str, path: Path_) -> None:
         """Count a use of an id; what a file says of its number has to be true."""
         base, _, said = id_.partition("#")
-        if kind not in _BODIES:
+        if kind not in BODIES:
             if said:
                 self.note(f"'{id_}': only steps are numbered, and this is a '{kind}'", (*path, "id"))
             return

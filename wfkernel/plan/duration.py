@@ -12,6 +12,8 @@ __all__ = ["Duration", "seconds", "timestamp"]
 
 Duration = float | int | str | timedelta
 
+LONGEST: Final = 3.2e10
+"""Seconds; dates further off have no place in a calendar of four digits."""
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|min|s|m|h|d|w)")
 
@@ -28,10 +30,16 @@ def seconds(duration: Duration) -> float:
             raise DefinitionError(
                 f"'{duration}' is not a duration. Write seconds, or like '500ms', '5m', '2h 30m', '1d'."
             )
-        return total
+        return _bounded(duration, total)
     if isinstance(duration, bool) or not isinstance(duration, int | float) or duration != duration:
         raise DefinitionError(f"{duration!r} is not a duration. Write seconds, a timedelta, or like '5m', '2h 30m'.")
-    return max(0.0, float(duration))
+    return _bounded(duration, max(0.0, float(duration)))
+
+
+def _bounded(duration: Duration, length: float) -> float:
+    if length > LONGEST:
+        raise DefinitionError(f"{duration!r} is longer than a thousand years.")
+    return length
 
 
 def timestamp(moment: datetime | float | int | str) -> float:
@@ -47,4 +55,6 @@ def timestamp(moment: datetime | float | int | str) -> float:
         raise DefinitionError(
             f"{moment!r} is not a point in time. Use a datetime, ISO text or seconds since the epoch."
         )
+    if not -LONGEST < moment < 2 * LONGEST:  # NaN, too
+        raise DefinitionError(f"{moment!r} is no point in time: seconds since 1970, please.")
     return float(moment)

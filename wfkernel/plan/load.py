@@ -6,6 +6,7 @@ loaded.document.steps
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from wfkernel.errors import DefinitionError
-from wfkernel.plan.check import Checker
+from wfkernel.plan.check import BODIES, Checker
 from wfkernel.plan.document import KINDS, Document, InputField, Restarts, kind_of
 from wfkernel.plan.graph import Circular
 from wfkernel.plan.reference import did_you_mean
@@ -124,7 +125,7 @@ def _in_order(problems: list[Problem]) -> list[Problem]:
 def _note_misfits(error: ValidationError, source: SourceText, note: Any) -> None:
     told: set[tuple[str | int, ...]] = set()
     for one in error.errors(include_url=False):
-        path, model = _walk(one["loc"], source.data)
+        path, model = _walk(one["loc"], source.data, missing=one["type"] == "missing")
         if path in told:  # the other branch of a union
             continue
         told.add(path)
@@ -145,14 +146,29 @@ def _note_misfits(error: ValidationError, source: SourceText, note: Any) -> None
                 note(
                     "the inputs by name stand under `inputs:`; `input:` is the address of a type for all of them", path
                 )
+            case "too_short":
+                note(f"{_dotted(path)} is empty", path)
+            case "too_long" | "string_too_long":
+                note(f"{_dotted(path)} is longer than {one['ctx']['max_length']} characters", path)
+            case _ if name == "foreach":
+                note("'foreach' is a list or one ${{ expression }} that gives a list", path)
             case _:
                 given = one["input"]
-                shown = f", not {given!r}" if isinstance(given, str | int | float | bool) or given is None else ""
+                shown = f", not {_shown(given)}" if isinstance(given, str | int | float | bool) or given is None else ""
                 note(f"{_dotted(path)}: {one['msg'][0].lower()}{one['msg'][1:]}{shown}", path)
 
 
-def _walk(loc: tuple[str | int, ...], data: Any) -> tuple[tuple[str | int, ...], type[BaseModel]]:
-    """The path in the file that pydantic means, without the tags it puts between, and the model it was validating."""
+def _shown(given: Any) -> str:
+    """A value as the file may have it, not too long."""
+    text = json.dumps(given, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _walk(loc: tuple[str | int, ...], data: Any, *, missing: bool) -> tuple[tuple[str | int, ...], type[BaseModel]]:
+    """The path in the file that pydantic means, without the tags it puts between, and the model it was validating.
+
+    Of a key that is `missing` the last part is not in the file.
+    """
     path: list[str | int] = []
     model: type[BaseModel] = Document
     tagged: Any = data  # the file itself is no entry, though it has `steps`
@@ -164,9 +180,7 @@ def _walk(loc: tuple[str | int, ...], data: Any) -> tuple[tuple[str | int, ...],
             model = KINDS[kind]
         elif part == "Document" and isinstance(data, dict):
             model, tagged = Document, data
-        elif isinstance(data, dict) and (part in data or last):
-            if part not in data and part in ("InputField", "Restarts", "str"):
-                continue
+        elif isinstance(data, dict) and (part in data or (last and missing)):
             path.append(part)
             data = data.get(part)
         elif isinstance(data, list) and isinstance(part, int) and part < len(data):
@@ -193,7 +207,10 @@ def _for(model: type[BaseModel]) -> str:
 def _no_kind(given: Any) -> str:
     kinds = ", ".join(KINDS)
     if not isinstance(given, dict):
-        return f"an entry is a mapping with one of {kinds}, not {given!r}"
+        return f"an entry is a mapping with one of {kinds}, not {_shown(given)}"
+    for key, what in (("parallel", "a list of steps"), ("foreach", "a step")):
+        if key in given:
+            return f"'{key}' is {what} here; for a step say also what it does: {', '.join(BODIES)}"
     close = next((hint for key in given if (hint := did_you_mean(str(key), KINDS)).startswith(" (did you")), "")
     return f"it is not clear what this entry does: it has none of {kinds}{close}"
 

@@ -9,6 +9,7 @@ too large, too deep or that grow too large when their aliases are followed.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ _CORE: Final = re.compile(
     r"(?P<null>null|Null|NULL|~|)|(?P<true>true|True|TRUE)|(?P<false>false|False|FALSE)|(?P<int>[-+]?[0-9]+)|0o(?P<oct>[0-7]+)"
     r"|0x(?P<hex>[0-9a-fA-F]+)|(?P<float>[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?)"
 )
+_NO_NUMBER: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+"""Numbers in YAML, not in JSON."""
+_DIGITS: Final = 400
 _YAML: Final = "tag:yaml.org,2002:"
 _PLAIN: Final = "plain"
 """Tag of a text without quotes, whose meaning is still open."""
@@ -29,6 +33,8 @@ _NAMED: Final = {f"{_YAML}{name}" for name in ("null", "bool", "int", "float")}
 _LOOKS_DEEP: Final = 500
 _BRACKET: Final = re.compile(r"[\[\]{}]")
 _INDENTED: Final = re.compile(rf"^[ ?:\-]{{{_LOOKS_DEEP},}}", re.M)
+_COLON: Final = re.compile(r'"([ \t\r]*\n\s*):')
+_CONTROL: Final = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _PAIR: Final = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 
@@ -194,7 +200,12 @@ def _friendly(reason: str, error: Any) -> str:
 
 def _checked_json(text: str, file: str) -> str:
     try:
-        json.loads(text)
+        json.loads(text, parse_constant=_refuse_constant)
+    except _NotJSON as constant:
+        at = re.search(rf"(?<![\w\"]){re.escape(str(constant))}(?![\w\"])", text)
+        before = text[: at.start()] if at is not None else ""
+        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
+        raise Refused([Problem(f"not JSON: {constant} is no number there", place, (), file)]) from None
     except json.JSONDecodeError as error:
         raise Refused([Problem(f"not JSON: {error.msg}", Place(error.lineno, error.colno), (), file)]) from None
     except RecursionError:
@@ -204,7 +215,17 @@ def _checked_json(text: str, file: str) -> str:
         code = 0x10000 + ((int(match[1], 16) - 0xD800) << 10) + (int(match[2], 16) - 0xDC00)
         return f"\\U{code:08X}"
 
-    return _PAIR.sub(joined, text)
+    # What JSON allows and YAML does not: a colon on a line of its own, control characters and line ends beyond ASCII.
+    text = _COLON.sub(r'":\1', _PAIR.sub(joined, text))
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+class _NotJSON(Exception):
+    """A constant that Python's reader of JSON would let through."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise _NotJSON(name)
 
 
 class _Reader:
@@ -300,6 +321,8 @@ class _Reader:
             return text
         match = _CORE.fullmatch(text)
         if match is None:
+            if _NO_NUMBER.fullmatch(text):
+                self._note(node, f"{text} is no number that can be written down as JSON; for the text write '{text}'")
             return text
         match match.lastgroup:
             case "null":
@@ -307,12 +330,18 @@ class _Reader:
             case "true" | "false" as word:
                 return word == "true"
             case "int":
-                return int(text) if len(text) < 400 else text
+                if len(text) > _DIGITS:
+                    self._note(node, f"a number of {len(text)} digits: put quotes around it if it is a text")
+                    return 0
+                return int(text)
             case "oct":
                 return int(match["oct"], 8)
             case "hex":
                 return int(match["hex"], 16)
-        return float(text)
+        number = float(text)
+        if math.isinf(number):
+            self._note(node, f"{text} is larger than the largest number; for the text write '{text}'")
+        return number
 
     def _refuse_tag(self, node: yaml.Node) -> None:
         tag = node.tag.replace(_YAML, "!!")
