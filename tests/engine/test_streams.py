@@ -242,6 +242,25 @@ def test_the_blocking_form_streams_too() -> None:
     assert outputs(events) == [0, 1, 2]
 
 
+def test_resuming_and_travelling_have_blocking_streams_too() -> None:
+    async def ask(x: Any, ctx: Any) -> Any:
+        return ctx.suspend()
+
+    run = Workflow("w").then(ask).commit().create_run()
+    assert run.sync.start().status == "suspended"
+    assert [event.type for event in run.sync.resume_stream("yes")][-1] == "run.finish"
+    assert run.result().result == "yes"
+    assert [event.type for event in run.sync.time_travel_stream("ask")][-1] == "run.suspended"
+    assert [event.type for event in run.sync.observe()][-1] == "run.suspended"
+
+
+def test_a_watcher_is_a_plain_function() -> None:
+    async def watcher(event: Any) -> None: ...
+
+    with pytest.raises(DefinitionError, match="takes a plain function"):
+        Workflow("w").map(lambda x: x).commit().create_run().watch(watcher)
+
+
 def test_custom_events_have_a_type() -> None:
     @step
     async def wrong(x: Any, ctx: Any) -> None:

@@ -159,6 +159,27 @@ def test_a_label_addresses_one_suspension() -> None:
     assert go(run.resume("a", label="first")).result == {"one": [1, "a"], "two": [1, "b"]}
 
 
+def test_a_label_that_items_share_means_all_of_them_or_the_one_of_the_index() -> None:
+    run = suspended(Workflow("w").foreach(asking("ask", label="ok"), concurrency=3), [1, 2, 3])
+    assert go(run.resume("one", label="ok", index=1)).status == "suspended"
+    assert [run.state.step(f"ask[{n}]").status for n in range(3)] == ["suspended", "success", "suspended"]
+    assert go(run.resume("all", label="ok")).result == [[1, "all"], [2, "one"], [3, "all"]]
+
+
+def test_a_label_of_two_steps_is_refused_for_both() -> None:
+    run = suspended(Workflow("w").parallel(asking("left", label="ok"), asking("right", label="ok")))
+    with pytest.raises(ResumeTargetUnknown, match="Several suspended steps have the label"):
+        go(run.resume("?", label="ok"))
+    assert len(run.result().suspended) == 2
+
+
+def test_an_index_means_the_foreach_that_is_named_with_the_item_around_it() -> None:
+    inner = Workflow("inner").foreach(asking("ask"), concurrency=2).commit()
+    run = suspended(Workflow("w").foreach(inner, concurrency=2), [[1, 2], [3, 4]])
+    go(run.resume("this", step="inner[1].ask", index=0))
+    assert [s.path for s in run.state.suspended_steps] == ["inner[0].ask[0]", "inner[0].ask[1]", "inner[1].ask[1]"]
+
+
 @pytest.mark.parametrize("address", [None, "inner", "inner.ask", ["inner", "ask"], "entry"])
 def test_a_step_inside_a_nested_workflow_is_found(address: Any) -> None:
     inner = Workflow("inner").then(plain).then(asking("ask")).commit()

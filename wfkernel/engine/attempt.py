@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from wfkernel.engine.scope import StateScope
     from wfkernel.plan.step import StepSpec
 
-__all__ = ["UNKNOWN", "error_of", "execute", "known_result"]
+__all__ = ["UNKNOWN", "can_be_kept", "error_of", "execute", "known_result"]
 
 UNKNOWN = object()
 HOOK_RETRIES = 10
@@ -200,7 +200,7 @@ async def _attempts(
                 }  # fmt: skip
                 if core.is_excused(path, described):
                     failed["excused"] = True
-                if core.keeps_exceptions and _can_be_kept(error):
+                if core.keeps_exceptions and can_be_kept(error):
                     failed["output"] = error
                 await core.recorder.record(ev.STEP_RESULT, failed, path, attempt)
                 raise StepFailed(path, described, error) from None
@@ -229,7 +229,8 @@ async def _succeed(core: Core, step: StepRun, outcome: Any, began: float, scope:
         scope.apply(step.changes)
 
 
-def _can_be_kept(error: BaseException) -> bool:
+def can_be_kept(error: BaseException) -> bool:
+    """Whether the exception survives pickling, to be raised again in a later life of the run."""
     import pickle
 
     try:

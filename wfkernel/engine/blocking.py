@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine.events import Event
@@ -43,23 +43,45 @@ class SyncRun:
     def cancel(self, reason: str = "canceled") -> None:
         run_sync(self._run.cancel(reason))
 
+    def suspend(self, reason: str = "suspended from outside") -> None:
+        run_sync(self._run.suspend(reason))
+
     def rollback(self, to: str) -> dict[str, Any]:
         return run_sync(self._run.rollback(to))
 
     def stream(self, input: Any = None, **options: Any) -> Generator[Event, None, RunResult]:
         """Iterate over the events in a plain for loop; the generator returns the result."""
+        return _streamed(lambda: self._run.stream(input, **options))
 
-        async def begin() -> tuple[Stream, AsyncIterator[Event]]:
-            stream = self._run.stream(input, **options)
-            return stream, aiter(stream)
+    def resume_stream(self, data: Any = None, **options: Any) -> Generator[Event, None, RunResult]:
+        """`resume`, as a stream of what happens from there."""
+        return _streamed(lambda: self._run.resume_stream(data, **options))
 
-        async def following() -> Event | None:
-            return await anext(iterator, None)
+    def time_travel_stream(self, step: Any, **options: Any) -> Generator[Event, None, RunResult]:
+        """`time_travel`, as a stream of what happens from there."""
+        return _streamed(lambda: self._run.time_travel_stream(step, **options))
 
-        async def outcome() -> RunResult:
-            return await stream.result
+    def observe(self, **options: Any) -> Generator[Event, None, None]:
+        """The events of a run somebody started."""
+        yield from _iterated(self._run.observe(**options))
 
-        stream, iterator = run_sync(begin())
-        while (event := run_sync(following())) is not None:
-            yield event
-        return run_sync(outcome())
+
+def _streamed(begin: Callable[[], Stream]) -> Generator[Event, None, RunResult]:
+    async def begun() -> tuple[Stream, AsyncIterator[Event]]:
+        stream = begin()
+        return stream, aiter(stream)
+
+    async def outcome() -> RunResult:
+        return await stream.result
+
+    stream, iterator = run_sync(begun())
+    yield from _iterated(iterator)
+    return run_sync(outcome())
+
+
+def _iterated(iterator: AsyncIterator[Event]) -> Generator[Event, None, None]:
+    async def following() -> Event | None:
+        return await anext(iterator, None)
+
+    while (event := run_sync(following())) is not None:
+        yield event

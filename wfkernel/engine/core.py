@@ -98,6 +98,8 @@ class Core:
         """Set when the run is to pause: no further step begins."""
         self.keeps_exceptions = False
         """Durable functions: a failed step raises the same exception again, and the code of steps is noted."""
+        self.on_drift = ""
+        """What a durable function does when its code differs from what the run recorded; "" in a run of a plan."""
         self.functions: dict[str, Any] = {}
         """Compensations of the steps met so far, by path."""
         self.excused: set[str] = set()

@@ -32,14 +32,13 @@ from wfkernel.engine.attempt import UNKNOWN, error_of, execute, known_result
 from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.core import Core, Frame
-from wfkernel.engine.failures import Canceled, Halt, StepFailed, Suspended, TimeTravelRefused
+from wfkernel.engine.failures import Halt, StepFailed, Suspended, TimeTravelRefused
 from wfkernel.engine.hooks import Hooks
 from wfkernel.engine.interpreter import run_nested
 from wfkernel.engine.limits import Limits
 from wfkernel.engine.loop import run_sync
 from wfkernel.engine.memory import RunStore
 from wfkernel.engine.migration import StateMigration
-from wfkernel.engine.nested import Nesting
 from wfkernel.engine.options import Callback, Options
 from wfkernel.engine.recorder import Durability
 from wfkernel.engine.result import RunResult
@@ -50,6 +49,7 @@ from wfkernel.engine.sleeping import sleep_until
 from wfkernel.engine.state import RunState, StepState
 from wfkernel.engine.step_run import ConditionContext
 from wfkernel.engine.together import SEVERITY
+from wfkernel.engine.travel import forgetting
 from wfkernel.engine.values import Codec, reveal
 from wfkernel.errors import DefinitionError, WorkflowError
 from wfkernel.plan import nodes
@@ -97,9 +97,10 @@ class DurableContext(ConditionContext):
         The call's place in the order is taken when this is called, not when it is awaited. A failed step raises its
         exception, in every life of the run.
         """
-        if isinstance(step, Definition | DurableFunction):
+        plan = getattr(step, "__wf_plan__", step)
+        if isinstance(plan, Definition):
             value = args[0] if args else None
-            return self._nested(step, *self._place(step_name or step.id, value, ""), value)
+            return self._nested(plan, *self._place(step_name or plan.id, value, ""), value)
         spec = spec_of(step)
         if step_name is not None:
             spec = spec.renamed(step_name)
@@ -204,11 +205,8 @@ class DurableContext(ConditionContext):
 
     async def _step(self, spec: StepSpec, path: str, known: bool, value: Any) -> Any:
         core = self.core
-        recorded = core.state.steps.get(path)
-        if known and recorded is not None:
-            if recorded.status == "failed" and recorded.error is not None:
-                kept = reveal(recorded.output, core.recorder.codec)
-                raise kept if isinstance(kept, Exception) else StepError(path, recorded.error)
+        if known:
+            self._raise_again(path)
             result = known_result(core, path, 0, self._scope)
             if result is not UNKNOWN:
                 if spec.compensate is not None:
@@ -221,36 +219,20 @@ class DurableContext(ConditionContext):
                 raise
             raise failed.exception from None
 
-    async def _nested(self, program: Any, path: str, known: bool, value: Any) -> Any:
-        if isinstance(program, DurableFunction):
-            result = known_result(self.core, path, 0, self._scope) if known else UNKNOWN
-            return result if result is not UNKNOWN else await self._inner(program, path, value)
+    async def _nested(self, plan: Definition, path: str, known: bool, value: Any) -> Any:
+        if known:
+            self._raise_again(path)
         try:
-            return await run_nested(self.core, self._frame, nodes.Nested(program.id, program), path, value, self._scope)
+            return await run_nested(self.core, self._frame, nodes.Nested(plan.id, plan), path, value, self._scope)
         except StepFailed as failed:
             raise failed.exception if failed.exception is not None else StepError(path, failed.error) from None
 
-    async def _inner(self, function: DurableFunction, path: str, value: Any) -> Any:
-        emit = self.core.recorder.emit
-        first = path not in self.core.state.steps
-        if first:
-            emit(ev.STEP_START, {"input": value}, path, 1)
-        nesting = Nesting(self.core, function, path, self._scope)
-        value = await nesting.begin(value, first=first)
-        try:
-            work = function.body(nesting.core, f"{path}.", value, self._scope, self._policy)
-            output = await nesting.finished(await nesting.over(work))
-        except (Suspended, Canceled) as halt:
-            await nesting.stopped("suspended" if isinstance(halt, Suspended) else "canceled")
-            raise
-        except (Exception, StepFailed) as error:
-            failed = error if isinstance(error, StepFailed) else StepFailed(path, error_of(error), error)
-            output = await nesting.failed(failed)
-            if output is UNKNOWN:
-                await self.core.recorder.record(ev.STEP_RESULT, {"status": "failed", "error": failed.error}, path, 1)
-                raise failed.exception or StepError(path, failed.error) from None
-        await self.core.recorder.record(ev.STEP_RESULT, {"status": "success", "output": output}, path, 1)
-        return output
+    def _raise_again(self, path: str) -> None:
+        """Raise what the call raised in an earlier life of the run, if it failed there."""
+        recorded = self.core.state.steps.get(path)
+        if recorded is not None and recorded.status == "failed" and recorded.error is not None:
+            kept = reveal(recorded.output, self.core.recorder.codec)
+            raise kept if isinstance(kept, Exception) else StepError(path, recorded.error)
 
     async def _sleep(self, path: str, known: bool, moment: Callable[[], float]) -> None:
         step = self.core.state.steps.get(path)
@@ -283,6 +265,9 @@ class DurableFunction:
         hints = get_type_hints(function) if self._parameter is not None else {}
         self.input_shape = Shape(hints.get(self._parameter.name, Any)) if self._parameter is not None else None
         self.state_shape = Shape(state) if state is not None else None
+        self.__wf_plan__ = plan = Definition(self.id)
+        """What it is as a step of another workflow."""
+        plan.program, plan.committed, plan.input_shape = self, True, self.input_shape
         self.source = ""
         """What it was loaded from."""
         self.__doc__ = function.__doc__
@@ -328,6 +313,7 @@ class DurableFunction:
     async def execute(self, core: Core, value: Any, scope: StateScope) -> Any:
         """Run the function: the pinned one, if the run keeps to it."""
         state = core.state
+        core.on_drift = self.on_drift
         if (
             self.on_drift == "pin"
             and state.function is not None
@@ -335,11 +321,19 @@ class DurableFunction:
         ):
             await core.recorder.record(ev.RUN_DRIFT, {"changes": [{"step": "", "what": "code"}], "policy": "pin"})
             pinned = DurableFunction(reveal(state.function, self.options.codec), self.id, self.options, "pin", None)
-            return await pinned.body(core, "", value, scope, "pin")
-        return await self.body(core, "", value, scope, self.on_drift)
+            return await pinned._call(core, "", value, scope)
+        return await self._call(core, "", value, scope)
 
-    async def body(self, core: Core, prefix: str, value: Any, scope: StateScope, policy: DriftPolicy) -> Any:
-        """Call the function with a context of its own."""
+    async def nested(self, core: Core, path: str, value: Any, scope: StateScope) -> Any:
+        """Run the function as the step at `path`. Raises `StepFailed` for what it raises."""
+        try:
+            return await self._call(core, f"{path}.", value, scope)
+        except Exception as error:
+            raise StepFailed(path, error_of(error), error) from None
+
+    async def _call(self, core: Core, prefix: str, value: Any, scope: StateScope) -> Any:
+        """Call the function with a context of its own; how it takes drift is for the run to say, where that is a function."""
+        policy: DriftPolicy = core.on_drift or self.on_drift  # type: ignore[assignment]
         core.keeps_exceptions = True
         plan = Definition(self.id)
         context = DurableContext(core, self, scope, Frame(plan, prefix, value), policy)
@@ -356,14 +350,10 @@ class DurableFunction:
 
     def plan_travel(self, state: RunState, target: str, given: Mapping[str, Any], has_input: bool) -> dict[str, Any]:
         """Forget the target and everything that was called after it. Raises `TimeTravelRefused`."""
-        steps = list(state.steps)
-        if target not in state.steps:
-            raise TimeTravelRefused(
-                f"Cannot time travel to step '{target}': the run has no such step. It has {', '.join(steps) or 'none'}."
-            )
+        forgotten = forgetting(state, target)
         if has_input:
             raise TimeTravelRefused("A durable function gives its steps their input itself: travel without input=.")
-        return {"dropped": steps[steps.index(target) :]}
+        return forgotten
 
 
 @overload

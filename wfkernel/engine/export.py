@@ -54,6 +54,10 @@ class _Exporter:
         return address_of(code, self._folder)
 
     def workflow(self, plan: Definition) -> dict[str, Any]:
+        if plan.program is not None:
+            raise DefinitionError(
+                f"workflow '{plan.id}' is a durable function: its flow is code, which a file cannot say"
+            )
         metadata = dict(plan.metadata)
         found: dict[str, Any] = {"id": plan.id}
         for key in DOCUMENT_KEYS:

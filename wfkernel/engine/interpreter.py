@@ -15,12 +15,13 @@ from typing import Any, Final
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.arms import run_branch, run_parallel
-from wfkernel.engine.attempt import UNKNOWN, execute, known_result
+from wfkernel.engine.attempt import UNKNOWN, can_be_kept, execute, known_result
 from wfkernel.engine.core import Core, Frame
 from wfkernel.engine.entries import fail
 from wfkernel.engine.failures import Bailed, Canceled, StepFailed, StepInputInvalid, Suspended
 from wfkernel.engine.foreach import run_foreach
 from wfkernel.engine.graph import run_graph
+from wfkernel.engine.hooks import Replace, Skip
 from wfkernel.engine.loops import run_loop
 from wfkernel.engine.mapping import run_map
 from wfkernel.engine.nested import Nesting
@@ -28,6 +29,7 @@ from wfkernel.engine.pipeline import is_pipeline, run_pipeline
 from wfkernel.engine.scope import StateScope
 from wfkernel.engine.sleeping import run_sleep
 from wfkernel.engine.terms import SKIPPED, run_on_terms
+from wfkernel.engine.values import reveal
 from wfkernel.plan import nodes
 from wfkernel.plan.builder import Definition
 from wfkernel.plan.nodes import PLAIN, Body
@@ -97,36 +99,49 @@ async def run_nested(
     iteration: int = 0,
     index: int | None = None,
 ) -> Any:
-    """A workflow as a step: a bail inside ends only it, what it sets in the state is written back when it ends."""
+    """A workflow as a step: a bail inside ends only it, what it sets in the state is written back when it ends.
+
+    Its input is that of its first life, with what hooks made of it.
+    """
     known = core.state.steps.get(path)
     result = known_result(core, path, iteration, scope)
     if result is not UNKNOWN:
         return result
-    emit = core.recorder.emit
-    first = known is None or known.iteration != iteration or known.started_at is None
+    plan = body.plan
+    inner = scope.fork()
+    nesting = Nesting(core, plan.program or plan, path, inner)
+    output = UNKNOWN
+    if known is not None and known.iteration == iteration and known.started_at is not None:
+        first, value = False, reveal(known.input, core.recorder.codec)
+    else:
+        first = True
+        verdict, value = await core.fire("step.start", path, value, 1, iteration, scope)
+        if isinstance(verdict, Replace | Skip):
+            output = verdict.value if isinstance(verdict, Replace) else value
+    problem: Misfit | StepFailed | None = None
+    try:
+        if output is UNKNOWN:
+            if core.validate and plan.input_shape is not None:
+                value = plan.input_shape.check(value)
+            value = await nesting.begin(value, first=first)
+    except (Misfit, StepFailed) as refused:
+        problem = refused
     if first:
-        await core.fire("step.start", path, value, 1, iteration, scope)
         payload: dict[str, Any] = {"input": value}
         if iteration:
             payload["iteration"] = iteration
         if index is not None:
             payload["index"] = index
-        emit(ev.STEP_START, payload, path, 1)
-    inner = scope.fork()
-    nesting = Nesting(core, body.plan, path, inner)
+        core.recorder.emit(ev.STEP_START, payload, path, 1)
+    if isinstance(problem, Misfit):
+        fail(core, path, StepInputInvalid(problem.problems))
+    if problem is not None:
+        _emit_failed(core, path, problem)
+        raise problem
     try:
-        if core.validate and body.plan.input_shape is not None:
-            value = body.plan.input_shape.check(value)
-        value = await nesting.begin(value, first=first)
-    except Misfit as misfit:
-        fail(core, path, StepInputInvalid(misfit.problems))
-    except StepFailed as failed:
-        _emit_failed(core, path, failed)
-        raise
-    try:
-        outer = frame if body.plan.inline else None
-        output = await nesting.over(run_plan(nesting.core, body.plan, f"{path}.", value, inner, outer))
-        output = await nesting.finished(output)
+        if output is UNKNOWN:
+            output = await nesting.over(_inside(nesting.core, frame, plan, path, value, inner))
+            output = await nesting.finished(output)
     except Bailed as bailed:
         output = await nesting.finished(bailed.value)
     except StepFailed as failed:
@@ -146,8 +161,19 @@ async def run_nested(
     return output
 
 
+def _inside(
+    core: Core, frame: Frame, plan: Definition, path: str, value: Any, scope: StateScope
+) -> Coroutine[Any, Any, Any]:
+    """What a nested workflow does: its plan, or its code."""
+    if plan.program is not None:
+        return plan.program.nested(core, path, value, scope)  # type: ignore[no-any-return]
+    return run_plan(core, plan, f"{path}.", value, scope, frame if plan.inline else None)
+
+
 def _emit_failed(core: Core, path: str, failed: StepFailed) -> None:
     payload: dict[str, Any] = {"status": "failed", "error": failed.error}
+    if core.keeps_exceptions and failed.exception is not None and can_be_kept(failed.exception):
+        payload["output"] = failed.exception
     if core.is_excused(path, failed.error):
         payload["excused"] = True
     core.recorder.emit(ev.STEP_RESULT, payload, path, 1, durable=True)

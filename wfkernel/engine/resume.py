@@ -22,7 +22,7 @@ def path_of(step: Any) -> str:
         return step
     if isinstance(step, list | tuple):
         return ".".join(path_of(part) for part in step)
-    return step.id if isinstance(step, Definition) else spec_of(step).id
+    return step.id if isinstance(getattr(step, "__wf_plan__", step), Definition) else spec_of(step).id
 
 
 def choose_targets(state: RunState, step: Any, label: str | None, index: int | None) -> list[str]:
@@ -34,10 +34,7 @@ def choose_targets(state: RunState, step: Any, label: str | None, index: int | N
     if not suspended:
         raise ResumeTargetUnknown("No suspended steps found in this workflow run")
     if label is not None:
-        labels = {name: s.path for s in suspended if s.suspension is not None for name in s.suspension.labels}
-        if label not in labels:
-            raise ResumeTargetUnknown(f'Resume label "{label}" not found. Available labels: [{", ".join(labels)}]')
-        return [labels[label]]
+        return _labelled(state, label, index)
     paths = suspended_paths(state)
     if step is None:
         if len(paths) > 1:
@@ -60,15 +57,34 @@ def choose_targets(state: RunState, step: Any, label: str | None, index: int | N
             first = _INDEX.sub("", inside[0])
             return [path for path in inside if _INDEX.sub("", path) == first]
     else:
-        return _item(state, plain, index)
+        return _item(state, wanted, index)
     available = ", ".join(dict.fromkeys(path[0] for path in paths))
     raise ResumeTargetUnknown(
         f'This workflow step "{wanted}" was not suspended. Available suspended steps: [{available}]'
     )
 
 
-def _item(state: RunState, plain: str, index: int) -> list[str]:
-    """The suspended steps of one item of a foreach whose path, without indexes, is or begins `plain`."""
+def _labelled(state: RunState, label: str, index: int | None) -> list[str]:
+    """The suspended step of that label; where items of a foreach share it, the one of that index, or all."""
+    labels: dict[str, list[str]] = {}
+    for step in state.suspended_steps:
+        for name in step.suspension.labels if step.suspension is not None else ():
+            labels.setdefault(name, []).append(step.path)
+    if label not in labels:
+        raise ResumeTargetUnknown(f'Resume label "{label}" not found. Available labels: [{", ".join(labels)}]')
+    meant = list(dict.fromkeys(_INDEX.sub("", path) for path in labels[label]))
+    if len(meant) > 1:
+        raise ResumeTargetUnknown(
+            f'Several suspended steps have the label "{label}": {", ".join(meant)}. Please specify which one to resume using '
+            'the "step" parameter.'
+        )
+    return labels[label] if index is None else _item(state, meant[0], index)
+
+
+def _item(state: RunState, wanted: str, index: int) -> list[str]:
+    """The suspended steps of one item of a foreach: of the one named, with the indexes of those around it, else of the
+    outermost in or around `wanted`."""
+    plain = _INDEX.sub("", wanted)
     loops = dict.fromkeys(
         s.path[: match.start()]
         for s in state.suspended_steps
@@ -76,8 +92,8 @@ def _item(state: RunState, plain: str, index: int) -> list[str]:
         if _is_in(_INDEX.sub("", s.path), plain)
     )
     if not loops:
-        raise ResumeTargetUnknown(f'This workflow step "{plain}" was not suspended as part of a foreach.')
-    loop = next(iter(loops))
+        raise ResumeTargetUnknown(f'This workflow step "{wanted}" was not suspended as part of a foreach.')
+    loop = wanted if wanted in loops else next(iter(loops))
     items = len([child for child in state.children.get(loop, ()) if child.endswith("]")])
     progress = state.step(loop).progress
     count = int(progress["total"]) if progress else items

@@ -12,6 +12,7 @@ Every method also has a blocking form, for scripts: ``run.sync.start(...)``. A r
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -45,7 +46,14 @@ from wfkernel.engine.stream import BUFFER, Overflow
 from wfkernel.engine.streaming import Stream
 from wfkernel.engine.travel import Change, Given, encoded, retry_events, state_after, travel_events
 from wfkernel.engine.values import reveal
-from wfkernel.errors import ResumeAlreadyClaimed, RunNotFound, RunNotSuspended, StateMigrationError, WorkflowError
+from wfkernel.errors import (
+    DefinitionError,
+    ResumeAlreadyClaimed,
+    RunNotFound,
+    RunNotSuspended,
+    StateMigrationError,
+    WorkflowError,
+)
 
 __all__ = ["Run", "executing", "get_run"]
 
@@ -126,6 +134,8 @@ class Run:
 
         Events from another process come in a thread of their own. The values in them are those this process can read.
         """
+        if inspect.iscoroutinefunction(callback):
+            raise DefinitionError("watch() takes a plain function; a coroutine iterates over stream() or observe().")
 
         def guarded(event: Event) -> None:
             try:

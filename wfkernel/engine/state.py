@@ -319,6 +319,8 @@ def _run_travel(state: RunState, event: Event, payload: dict[str, Any]) -> None:
         state.decisions.pop(path, None)
     for path in payload.get("reopened", ()):
         step = state.step(path)
+        if step.status == "success" and not step.iteration:
+            step.changes = None  # what is inside it sets them again
         step.status, step.error, step.ended_at = "pending", None, None
     for path, output in payload.get("given", {}).items():
         step = state.step(path)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.answers import answer_event, plain_answer
+from wfkernel.engine.failures import TimeTravelRefused
 from wfkernel.engine.options import Program
 from wfkernel.engine.state import RunState, StepState, parent_path
 from wfkernel.engine.values import Codec, reveal_fields, stored_value
 
-__all__ = ["Change", "Given", "encoded", "retry_events", "state_after", "travel_events"]
+__all__ = ["Change", "Given", "encoded", "forgetting", "retry_events", "state_after", "travel_events"]
 
 Change = tuple[str, str, dict[str, Any]]
 """(type, path, payload) of an event to be added."""
@@ -53,6 +53,24 @@ def travel_events(program: Program, known: RunState, target: str, given: Given, 
     return events
 
 
+def forgetting(known: RunState, target: str) -> dict[str, list[str]]:
+    """What a run forgets to go back to `target` where no plan says what comes after what: all that began after it.
+
+    What is around it goes on. Raises `TimeTravelRefused` for a step the run does not have.
+    """
+    paths = list(known.steps)
+    if target not in known.steps:
+        raise TimeTravelRefused(
+            f"Cannot time travel to step '{target}': the run has no such step. It has {', '.join(paths) or 'none'}."
+        )
+    around, at = [], target
+    while at := parent_path(at):
+        around.append(at)
+    undecided = [path for path in known.decisions if path not in known.steps and parent_path(path) in around]
+    dropped = [path for path in paths[paths.index(target) :] if path not in around]
+    return {"dropped": dropped, "undecided": undecided, "reopened": around}
+
+
 def retry_events(program: Program, known: RunState, codec: Codec | None) -> list[Change]:
     """The events that take a run that ended early back to where it was before that: what failed or was cut short is to be
     done again, what is finished is not, items of a foreach and answers included.
@@ -62,7 +80,7 @@ def retry_events(program: Program, known: RunState, codec: Codec | None) -> list
     undone = {path for path, _, _ in known.compensable[len(known.compensable) - known.compensated :]}
     if undone:
         first = next(path for path in known.steps if path in undone)
-        return travel_events(program, known, re.sub(r"\[\d+\]", "", first), Given(..., None, {}, ...), codec)
+        return travel_events(program, known, first.partition("[")[0], Given(..., None, {}, ...), codec)
     failed = [step for step in known.steps.values() if step.status == "failed" and not step.excused]
     if known.mode == "function":
         failed = _uncaught(known, failed)

@@ -163,7 +163,8 @@ class Workflow(Definition):
         body: dict[str, Any] = {"dropped": [], "undecided": [], "reopened": []}
         plan: Definition = self
         prefix, parts = "", target.split(".")
-        for depth, part in enumerate(parts):
+        for depth, whole in enumerate(parts):
+            part, item, _ = whole.partition("[")  # an item of a foreach: ``each[2]``
             position = next((n for n, node in enumerate(plan.nodes) if _holds(node, part)), None)
             if position is None:
                 raise TimeTravelRefused(
@@ -193,8 +194,22 @@ class Workflow(Definition):
             node = plan.nodes[position]
             body["undecided"] += [f"{prefix}{node.id}", f"{prefix}{node.id}:joined"]
             last = depth == len(parts) - 1
+            if isinstance(node, nodes.Foreach) and (item or not last):
+                if f"{prefix}{whole}" not in state.steps or not item:
+                    raise TimeTravelRefused(
+                        f"Cannot time travel to step '{target}': '{part}' runs once for every item. Say which one the run "
+                        f"goes back to, as in '{prefix}{part}[0]'."
+                    )
+                if has_input:
+                    raise TimeTravelRefused(
+                        f"Cannot time travel to step '{target}' with an input: the item is what '{part}' was given. Travel "
+                        f"to '{prefix}{part}' and give the list there."
+                    )
+                body["reopened"].append(f"{prefix}{part}")
+            elif item:
+                raise TimeTravelRefused(f"Cannot time travel to step '{target}': '{part}' is not a foreach.")
             if last:
-                body["dropped"].append(f"{prefix}{part}")
+                body["dropped"].append(f"{prefix}{whole}")
                 if position == 0 and prefix and has_input:
                     raise TimeTravelRefused(
                         f"Cannot time travel to step '{target}' with an input: it is the first of its workflow. Travel to "
@@ -202,11 +217,16 @@ class Workflow(Definition):
                     )
                 body["predecessor"] = f"{prefix}{_predecessor(plan, position)}" if position else ""
             else:
-                body["reopened"].append(f"{prefix}{part}")
+                body["reopened"].append(f"{prefix}{whole}")
                 nested = _body_of_key(plan, part)
                 if not isinstance(nested, nodes.Nested):
                     raise TimeTravelRefused(f"Cannot time travel to step '{target}': '{part}' is not a workflow.")
-                plan, prefix = nested.plan, f"{prefix}{part}."
+                plan, prefix = nested.plan, f"{prefix}{whole}."
+                if plan.program is not None:
+                    inside = plan.program.plan_travel(state, target, given, has_input)
+                    for what, paths in inside.items():
+                        body[what] += [path for path in paths if path.startswith(prefix)]
+                    break
         return body
 
 
@@ -238,6 +258,8 @@ def _body_of_key(plan: Definition, key: str) -> nodes.Body | None:
 
 def _outline(plan: Definition) -> list[str]:
     lines = [plan.id]
+    if plan.program is not None:
+        lines.append(plan.program.definition_digest())
     for node in plan.nodes:
         lines.append(f"{type(node).__name__} {node.id}")
         for body in bodies_of(node):

@@ -75,6 +75,8 @@ class Definition:
         """Whether this is a part of the workflow around it: its expressions see that one's inputs and steps."""
         self.retry = RetryPolicy(retries, seconds(delay))
         self.nodes: tuple[Node, ...] = ()
+        self.program: Any = None
+        """What executes it where its flow is code and not nodes: a durable function."""
         self.committed = False
         self._uses: dict[str, int] = {}
 
@@ -228,6 +230,8 @@ class Definition:
 
     def check_runnable(self) -> None:
         """Raise `DefinitionError` unless the workflow can run."""
+        if self.program is not None:
+            return
         if not self.nodes:
             raise DefinitionError(
                 f"Execution flow of workflow '{self.id}' is not defined. Add steps to the workflow via .then(), .branch(), etc."
@@ -246,7 +250,19 @@ class Definition:
         return None
 
 
-_WHAT_IT_IS: Final = ("id", "nodes", "input", "output", "state", "description", "metadata", "retry", "vars", "inline")
+_WHAT_IT_IS: Final = (
+    "id",
+    "nodes",
+    "input",
+    "output",
+    "state",
+    "description",
+    "metadata",
+    "retry",
+    "vars",
+    "inline",
+    "program",
+)
 
 
 def placed(
@@ -320,9 +336,10 @@ def clone_step(function: Any, *, id: str) -> Any:
 def _body(given: Any, id_: str | None = None) -> Body:
     if isinstance(given, Step | Nested):
         return given if id_ is None else dataclasses.replace(given, id=checked_id(id_))
-    if isinstance(given, Definition):
-        given.check_runnable()
-        return Nested(checked_id(id_) if id_ is not None else given.id, given)
+    plan = given if isinstance(given, Definition) else getattr(given, "__wf_plan__", None)
+    if isinstance(plan, Definition):
+        plan.check_runnable()
+        return Nested(checked_id(id_) if id_ is not None else plan.id, plan)
     spec = spec_of(given)
     return Step(checked_id(id_) if id_ is not None else spec.id, spec)
 

@@ -96,7 +96,7 @@ class _Drawing:
     def _box(
         self, level: Level, entries: list[int], box: Box, body: Body | None = None, inside: str = "", words: str = ""
     ) -> int:
-        if isinstance(body, Nested):
+        if isinstance(body, Nested) and body.plan.program is None:
             box["opens"] = inside
             self.level(body.plan, inside)
         level["boxes"].append(box)

@@ -67,7 +67,7 @@ class _Chart:
                 return self._body(node, entries)
 
     def _body(self, body: Body, entries: list[str], label: str = "") -> list[str]:
-        if not isinstance(body, Nested):
+        if not isinstance(body, Nested) or body.plan.program is not None:
             return [self._box("[", body.id, "]", entries, label)]
         head = self._box("[[", body.id, "]]", entries, label)
         return self.plan(body.plan, [head])
