@@ -167,7 +167,8 @@ def settings(near: Path | str | None = None) -> Settings:
 
 def load(near: Path | str | None = None) -> Loaded:
     """The settings and their origins. Raises `SettingsInvalid`, which names every mistake and its place."""
-    variables = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith(PREFIX)))
+    names = sorted(name for name in os.environ if name.startswith(PREFIX))
+    variables = tuple((name, os.environ[name]) for name in names)
     return _load(*_file_for(near), variables, os.getcwd())
 
 

@@ -132,7 +132,7 @@ def test_a_torn_frame_at_the_end_of_a_journal_is_cut(tmp_path):
     run = begin(store)
     run.emit(ev.STEP_OUTPUT, {"text": "whole"}, "a")
     journal = store._writer()[1].file
-    store.database._stop = True  # keep the background thread from folding while the file is torn
+    store.database._stop.set()  # keep the background thread from folding while the file is torn
     with journal.open("ab") as handle:
         handle.write(b"\x40\x00\x00\x00\x01\x02")
     store.close()

@@ -83,7 +83,7 @@ class Database:
         self._wake = threading.Event()
         self._journaled = False
         self._last_journaled = 0.0
-        self._stop = False
+        self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
@@ -118,7 +118,7 @@ class Database:
 
     def close(self, *, wait: float = LOCK_WAIT) -> None:
         """Move what is journaled to the tables and close the file. If another process holds it, the journal stays."""
-        self._stop = True
+        self._stop.set()
         self._wake.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -373,7 +373,7 @@ class Database:
 
     def _start_thread(self) -> None:
         if self._thread is None or not self._thread.is_alive():
-            self._stop = False
+            self._stop.clear()
             self._thread = threading.Thread(target=self._keep_up, name="wfkernel-store", daemon=True)
             self._thread.start()
         self._wake.set()
@@ -381,16 +381,16 @@ class Database:
     def _let_write(self, pause: float) -> None:
         """Return once nothing was journaled for `pause` seconds, and after `BUSY_SECONDS` in any case."""
         end = time.monotonic() + max(BUSY_SECONDS, pause)
-        while not self._stop and (now := time.monotonic()) < end and now - self._last_journaled < pause:
-            time.sleep(pause)
+        while not self._stop.is_set() and (now := time.monotonic()) < end and now - self._last_journaled < pause:
+            self._stop.wait(pause)
 
     def _keep_up(self) -> None:
         """Fold what was journaled, in batches; close the file when nothing happened for a while."""
         pause = BATCH_SECONDS
-        while not self._stop:
+        while not self._stop.is_set():
             self._wake.wait(timeout=None if self._connection is None else YIELD_SECONDS)
             self._wake.clear()
-            if self._stop:
+            if self._stop.is_set():
                 return
             if self._journaled:
                 self._let_write(pause)

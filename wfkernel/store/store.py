@@ -38,6 +38,7 @@ from wfkernel.store.locate import find_store_path
 from wfkernel.store.owner import Owner, is_alive
 from wfkernel.store.read import read_events
 from wfkernel.store.sql import execute
+from wfkernel.store.views import RUN_COLUMNS
 from wfkernel.store.wire import Receiver, send
 
 if TYPE_CHECKING:
@@ -267,20 +268,16 @@ class Store:
 
     def runs(self, *, limit: int = 50, status: str | None = None) -> list[dict[str, Any]]:
         """The newest runs as rows of the view `runs`; a run whose process died while running is `interrupted`."""
+        wanted = "" if status is None else "WHERE status = $2"
+        sql = f"SELECT {RUN_COLUMNS}, owner FROM wf.runs {wanted} ORDER BY started DESC LIMIT $1"
         with self.database.open() as connection:
-            cursor = execute(
-                connection,
-                "SELECT * FROM runs WHERE $1 IS NULL OR status = $1 LIMIT $2",  # the view is in order
-                [status, limit],
-            )
+            cursor = execute(connection, sql, [limit, status])
             names = [column[0] for column in cursor.description or ()]
             rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-            running = any(row["status"] == "running" for row in rows)
-            sql = "SELECT run_id, coalesce(owner, '') FROM wf.runs WHERE status = 'running'"
-            owners = dict(connection.execute(sql).fetchall()) if running else {}
         alive = functools.cache(self.is_alive)
         for row in rows:
-            row["interrupted"] = row["status"] == "running" and not alive(owners[row["run_id"]])
+            owner = row.pop("owner") or ""
+            row["interrupted"] = row["status"] == "running" and not alive(owner)
         return rows
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:

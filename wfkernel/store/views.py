@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["VIEWS"]
+__all__ = ["RUN_COLUMNS", "VIEWS"]
 
-VIEWS: Final = """
-CREATE OR REPLACE VIEW main.runs AS
-    SELECT run_id, workflow, notebook, output AS output_notebook, mode, status, params AS parameters,
+RUN_COLUMNS: Final = """run_id, workflow, notebook, output AS output_notebook, mode, status, params AS parameters,
            wf.utc(started) AS started_at, wf.utc(updated) AS updated_at, wf.utc(ended) AS ended_at,
-           round(coalesce(ended, updated) - started, 3) AS seconds, error->>'$.message' AS error
-    FROM wf.runs ORDER BY started DESC;
+           round(coalesce(ended, updated) - started, 3) AS seconds, error->>'$.message' AS error"""
+"""The columns of the view `runs`, of the table ``wf.runs``."""
+
+VIEWS: Final = f"""
+CREATE OR REPLACE VIEW main.runs AS SELECT {RUN_COLUMNS} FROM wf.runs ORDER BY started DESC;
 CREATE OR REPLACE VIEW main.steps AS
     SELECT run_id, path AS step, status, executions, restored, attempt AS last_attempt,
            wf.utc(started) AS started_at, wf.utc(ended) AS ended_at, round(duration, 4) AS seconds,
