@@ -19,7 +19,7 @@ from wfkernel.engine.script import ScriptRun
 from wfkernel.engine.state import RunState
 from wfkernel.errors import DefinitionError, RunSuspended
 from wfkernel.store import journal
-from wfkernel.store.journal import Journal, read_frames
+from wfkernel.store.journal import Journal, frame_bytes, read_frames
 from wfkernel.store.store import Store
 
 
@@ -123,7 +123,7 @@ class TestThreadsThatWaitTogether:
         assert entered.wait(20)
         for thread in threads[1:]:
             thread.start()
-        while len(list(_frames(log.file))) < 20:  # all are written while the first fdatasync is under way
+        while len(_read(log.file)[0]) < 20:  # all are written while the first fdatasync is under way
             pass
         assert all(thread.is_alive() for thread in threads)  # and nobody is told that it is durable
         go_on.set()
@@ -147,14 +147,6 @@ class TestThreadsThatWaitTogether:
         for thread in threads:
             thread.join()
         assert [len(store.events(f"r{n}")) for n in range(8)] == [61] * 8
-
-
-def _frames(file: Path):
-    with file.open("rb"):
-        try:
-            yield from read_frames(file, 0)
-        except journal.TornTail:
-            return
 
 
 def test_a_full_disk_is_an_error_and_what_is_written_before_and_after_stays(tmp_path):
@@ -205,19 +197,36 @@ def test_after_a_failed_fdatasync_nothing_more_is_promised(store, monkeypatch):
         run.emit(ev.STEP_OUTPUT, {"text": "y"}, "a")
 
 
-def test_a_journal_cut_or_changed_at_any_byte_yields_whole_frames_only(tmp_path):
+@pytest.mark.parametrize("behind", [b"", bytes(3), bytes(5_000)], ids=["closed", "full", "killed"])
+def test_a_journal_cut_or_changed_at_any_byte_yields_whole_frames_only(tmp_path, behind):
     log = Journal(tmp_path, "me")
     ends = [0]
     for n in range(3):
         log.append([Event("r", n + 1, 0.0, "step.output", "a", 0, {"text": "x" * n})], durable=False)
-        ends.append(log.file.stat().st_size)
+        ends.append(frame_bytes(log.file))
     log.close()
     data = log.file.read_bytes()
+    assert len(data) == ends[-1]
     bodies = [body for _, body in read_frames(log.file, 0)]
     assert len(bodies) == 3
     for offset in range(len(data)):
         whole = sum(end <= offset for end in ends[1:])
-        log.file.write_bytes(data[:offset])
-        assert [body for _, body in _frames(log.file)] == bodies[:whole]
-        log.file.write_bytes(data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :])
-        assert [body for _, body in _frames(log.file)] == bodies[:whole]
+        log.file.write_bytes(data[:offset] + behind)
+        found, damaged = _read(log.file)
+        assert found == bodies[:whole]
+        assert not damaged, "a write that was cut short is no damage"
+        log.file.write_bytes(data[:offset] + bytes([data[offset] ^ 1]) + data[offset + 1 :] + behind)
+        found, damaged = _read(log.file)
+        assert found == bodies[:whole]
+        assert damaged, f"the byte at {offset} was changed"
+
+
+def _read(file: Path) -> tuple[list[bytes], bool]:
+    """The bodies before the end of what is whole, and whether what follows is damaged."""
+    found = []
+    try:
+        for _, body in read_frames(file, 0):
+            found.append(body)
+    except journal.TornTail as torn:
+        return found, torn.complete
+    return found, False

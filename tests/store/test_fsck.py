@@ -16,6 +16,7 @@ from wfkernel.engine.state import fold
 from wfkernel.errors import RunNotFound, StoreError
 from wfkernel.store.codecs import encode_names
 from wfkernel.store.fsck import Problem, check
+from wfkernel.store.journal import frame_bytes
 from wfkernel.store.recover import recover
 from wfkernel.store.store import Store
 
@@ -172,7 +173,7 @@ os.kill(os.getpid(), 9)
         done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
         file = Path(done.stdout.strip())
         data = bytearray(file.read_bytes())
-        data[-10] ^= 0xFF
+        data[frame_bytes(file) - 10] ^= 0xFF
         file.write_bytes(data)
         store = Store(path)
         with pytest.warns(UserWarning, match="damaged"):

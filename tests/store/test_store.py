@@ -18,6 +18,7 @@ from wfkernel.engine.script import ScriptRun
 from wfkernel.engine.state import RunState, fold
 from wfkernel.errors import RunNotFound, StoreCorrupt, StoreError, StoreLocked, StoreTooNew
 from wfkernel.store import database
+from wfkernel.store.journal import frame_bytes
 from wfkernel.store.locate import find_store_path
 from wfkernel.store.store import Store
 
@@ -154,7 +155,7 @@ def test_a_damaged_frame_is_kept_for_people_and_said_aloud(tmp_path):
     """
     file = Path(python(code, str(tmp_path)).stdout.strip())
     data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 0xFF
+    data[frame_bytes(file) // 2] ^= 0xFF
     file.write_bytes(data)
     store = Store(tmp_path / "s.duckdb")
     with pytest.warns(UserWarning, match="damaged"):

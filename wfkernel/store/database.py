@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 
 from wfkernel.errors import StoreCorrupt, StoreError, StoreLocked, StoreTooNew
 from wfkernel.store import schema
-from wfkernel.store.journal import SUFFIX, TornTail, events_of, join_frames, owner_of, read_frames
+from wfkernel.store.journal import SUFFIX, TornTail, events_of, frame_bytes, join_frames, owner_of, read_frames
 from wfkernel.store.owner import is_alive
 from wfkernel.store.projection import insert_rows
 from wfkernel.store.read import transaction
@@ -140,7 +140,7 @@ class Database:
         events: list[Event] = []
         files = self._files()
         folded = self._offsets(connection) if files else {}
-        behind = {file: size - folded.get(file.name, 0) for file in files if (size := file.stat().st_size)}
+        behind = {file: size - folded.get(file.name, 0) for file in files if (size := frame_bytes(file))}
         if sum(behind.values()) > READ_BYTES:
             self._fold(connection)
             return []
@@ -308,7 +308,7 @@ class Database:
             # Asked before reading: what is complete now holds nothing more when it has been read to its end.
             if self._is_complete(file, files):
                 complete[file] = False
-            if file.stat().st_size <= folded.get(file.name, 0):
+            if frame_bytes(file) <= folded.get(file.name, 0):
                 continue
             try:
                 for offset, frame in read_frames(file, self._reached(connection, file)):

@@ -5,7 +5,9 @@ times as long and needs the database lock). A file is a sequence of frames, each
 
     <u32 length> <u32 crc32 of the body> <body: JSON array of events>
 
-so a torn write at the end of a file is recognised and cut. Threads that wait for the disk at the same time share one
+so a torn write at the end of a file is recognised and cut. Behind the last frame stand zeros: the file is made longer in
+steps before its bytes are needed, because an fdatasync that need not write the file's new length as well takes a third
+less. What closes a journal in order takes the zeros off. Threads that wait for the disk at the same time share one
 fdatasync: whoever comes first syncs what all have written. Frames are moved to DuckDB in batches by
 `wfkernel.store.database`, which records the offset it has reached in the same transaction: every frame lands exactly
 once, whoever moves it. A full file is followed by the next one (`<owner>.1.wfj`, `<owner>.2.wfj`, ...).
@@ -13,6 +15,7 @@ once, whoever moves it. A full file is followed by the next one (`<owner>.1.wfj`
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
@@ -25,12 +28,16 @@ from typing import Final
 from wfkernel.engine.events import Event, encode_events, to_json
 from wfkernel.store.disk import sync_folder, write_all
 
-__all__ = ["SUFFIX", "Journal", "TornTail", "events_of", "join_frames", "owner_of", "read_frames"]
+__all__ = ["SUFFIX", "Journal", "TornTail", "events_of", "frame_bytes", "join_frames", "owner_of", "read_frames"]
 
 SUFFIX: Final = ".wfj"
 ROTATE_BYTES: Final = 16 * 1024 * 1024
+ZEROS: Final = bytes(1 << 18)
+"""By how much a file is made longer at most; the first step is `FIRST_BYTES` and each is twice the one before."""
+FIRST_BYTES: Final = 1 << 14
 READ_BYTES: Final = 1 << 18
 _HEADER: Final = struct.Struct("<II")
+_NOTHING: Final = bytes(_HEADER.size)
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -64,18 +71,17 @@ class Journal:
         self._failed: OSError | None = None
         self._number = 0
         self._fd = -1
-        self._size = 0
+        self._size = self._reserved = 0
+        """Bytes of frames in the file, and with the zeros behind them."""
         self._open_next()
 
     def _open_next(self) -> None:
         if self._fd >= 0:
-            _sync(self._fd)
-            os.close(self._fd)
+            self._end()
         self._number += 1
         self.file = self._folder / f"{self._owner}.{self._number}{SUFFIX}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self._fd = os.open(self.file, flags, 0o600)
-        self._size = 0
+        self._fd = os.open(self.file, os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        self._size = self._reserved = 0
         sync_folder(self._folder)  # so that the new file itself survives a power cut
 
     def append(self, events: list[Event], *, durable: bool) -> None:
@@ -87,10 +93,12 @@ class Journal:
                 raise ValueError("the journal is closed")
             if self._failed is not None:
                 raise self._failed
+            if self._size + len(frame) > self._reserved:
+                self._reserve(len(frame))
             try:
                 write_all(self._fd, frame)
             except OSError:  # a full disk: the half of a frame that was written must not stand before the next one
-                os.ftruncate(self._fd, self._size)
+                self._cut()
                 raise
             self._size += len(frame)
             self._written += len(frame)
@@ -99,6 +107,26 @@ class Journal:
             self._sync_up_to(position)
         if full:
             self._rotate()
+
+    def _reserve(self, wanted: int) -> None:
+        """Make the file longer, so that `wanted` more bytes and some have their place. A full disk is for the write to say."""
+        if not hasattr(os, "pwrite"):
+            return
+        step = min(max(self._reserved, FIRST_BYTES), len(ZEROS))
+        start = max(self._reserved, self._size + wanted)
+        with contextlib.suppress(OSError):
+            self._reserved = start + os.pwrite(self._fd, ZEROS[:step], start)
+
+    def _cut(self) -> None:
+        """Take off what stands behind the last frame."""
+        os.ftruncate(self._fd, self._size)
+        os.lseek(self._fd, self._size, os.SEEK_SET)
+        self._reserved = self._size
+
+    def _end(self) -> None:
+        self._cut()
+        _sync(self._fd)
+        os.close(self._fd)
 
     def sync(self) -> None:
         """Everything written so far is on disk when this returns."""
@@ -125,10 +153,18 @@ class Journal:
     def close(self) -> None:
         with self._sync_lock, self._lock:
             if self._fd >= 0:
-                _sync(self._fd)
+                self._end()
                 self._synced = self._written
-                os.close(self._fd)
                 self._fd = -1
+
+
+def frame_bytes(file: Path) -> int:
+    """How much of a journal is frames: its length without the zeros at its end."""
+    with file.open("rb", buffering=0) as handle:
+        size = handle.seek(0, os.SEEK_END)
+        handle.seek(max(0, size - len(ZEROS)))
+        end = handle.read()
+    return size - len(end) + len(end.rstrip(b"\0"))
 
 
 def read_frames(file: Path, offset: int) -> Iterator[tuple[int, bytes]]:
@@ -137,16 +173,24 @@ def read_frames(file: Path, offset: int) -> Iterator[tuple[int, bytes]]:
         handle.seek(offset)
         read, size = handle.read, _HEADER.size
         while header := read(size):
+            if header == _NOTHING:
+                return
             if len(header) < size:
                 raise TornTail(offset, complete=False)
             length, checksum = _HEADER.unpack(header)
             body = read(length)
-            if len(body) < length:
-                raise TornTail(offset, complete=False)
-            if zlib.crc32(body) != checksum:
-                raise TornTail(offset, complete=True)
+            if len(body) < length or zlib.crc32(body) != checksum:
+                raise TornTail(offset, complete=_is_whole(body, length, checksum))
             offset += size + length
             yield offset, body
+
+
+def _is_whole(body: bytes, length: int, checksum: int) -> bool:
+    """Whether what does not fit its header was once written to its end, and was changed since."""
+    written = body.rstrip(b"\0")
+    if len(written) == length or b"\0" in written:  # no frame has a zero byte in its body, the next one's header has
+        return True
+    return written != b"" and zlib.crc32(written) == checksum  # the length was changed
 
 
 def events_of(run_id: str, body: bytes) -> list[Event]:
