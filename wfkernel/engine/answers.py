@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakKeyDictionary
 
 from wfkernel.engine.sealed import is_secret, open_text, seal_text
 from wfkernel.engine.values import jsonable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "answer_event",
+    "answer_schema",
     "kept_answer",
     "opened_answer",
     "plain_answer",
@@ -30,6 +32,17 @@ __all__ = [
 ]
 
 _SEALED: Final = "$wfkernel.sealed"
+_schemas: WeakKeyDictionary[type[BaseModel], dict[str, Any]] = WeakKeyDictionary()
+"""Making one takes pydantic as long as everything else a suspension does."""
+
+
+def answer_schema(model: type[BaseModel] | None) -> dict[str, Any]:
+    """What an answer has to look like, as JSON schema; empty when anything goes. Shared: not to be changed."""
+    if model is None:
+        return {}
+    if model not in _schemas:
+        _schemas[model] = model.model_json_schema()
+    return _schemas[model]
 
 
 def answer_event(index: int, data: Any, by: str, schema: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.answers import answer_event, opened_answer, prepared_answers, validate_answer
+from wfkernel.engine.answers import answer_event, answer_schema, opened_answer, prepared_answers, validate_answer
 from wfkernel.engine.context import Label, labels_of
 from wfkernel.engine.durability import Durability, EventLog, RunLog
 from wfkernel.engine.events import Event
@@ -236,8 +236,7 @@ class StepRun:
         answers = self.state.answers
         if index >= len(answers):
             for data in prepared_answers(self.path)[index : index + 1]:
-                schema = model.model_json_schema() if model is not None else {}
-                given = answer_event(index, data, "settings", schema)
+                given = answer_event(index, data, "settings", answer_schema(model))
                 self.run.emit(ev.STEP_RESUMED, given, self.path, self.attempt)
         if index < len(answers := self.state.answers):
             try:
@@ -251,11 +250,10 @@ class StepRun:
 
     def _suspend(self, index: int, model: type[BaseModel] | None, message: str, payload: Any, label: Label) -> None:
         self.model = model
-        schema = model.model_json_schema() if model is not None else {}
         body = {
             "index": index,
             "message": message,
-            "schema": schema,
+            "schema": answer_schema(model),
             "payload": _json_safe(self.path, payload),
             "labels": labels_of(label),
         }

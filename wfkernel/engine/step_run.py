@@ -10,7 +10,7 @@ from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.answers import answer_event, opened_answer, prepared_answers, validate_answer
+from wfkernel.engine.answers import answer_event, answer_schema, opened_answer, prepared_answers, validate_answer
 from wfkernel.engine.context import Label, current_step, labels_of
 from wfkernel.engine.events import STEP_OUTPUT
 from wfkernel.engine.failures import Bailed, StateInvalid, SuspendDataInvalid
@@ -255,7 +255,7 @@ class StepRun(ConditionContext):
             )
         index, self._asked = self._asked, self._asked + 1
         for data in prepared_answers(self.path)[index : index + 1] if index >= len(self._known.answers) else ():
-            body = answer_event(index, data, "settings", model.model_json_schema() if model is not None else {})
+            body = answer_event(index, data, "settings", answer_schema(model))
             self.core.recorder.emit(ev.STEP_RESUMED, body, self.path, self.attempt)
         answers = self._known.answers
         refused = None
@@ -280,7 +280,7 @@ class StepRun(ConditionContext):
             payload = to_jsonable_python(payload)
         except PydanticSerializationError as error:
             raise DefinitionError(f"suspend() in step '{self.path}': the payload is not JSON-safe: {error}") from None
-        schema = model.model_json_schema() if model is not None else {}
+        schema = answer_schema(model)
         body = {"index": index, "message": message, "schema": schema, "payload": payload, "labels": labels}
         if self.changes:
             body["state"] = self.changes
