@@ -1,10 +1,11 @@
 """What durability costs: a step, many runs at once, going on after a restart, and looking things up in a large store.
 
-    python tests/benchmarks/store_steps.py [seq] [many] [resume] [history]
+    python tests/benchmarks/store_steps.py [seq] [many] [fan] [resume] [history]
 
 Every cell runs in a fresh process with a fresh store. A step is two events, its start and its durable result. `script` is
-`ScriptRun`, what a notebook's steps are written with; `function` is a durable function with 1,000 `ctx.step` calls,
-everything the engine does included. Beside them: what one append with fdatasync takes on this disk at this moment.
+`ScriptRun`, what a notebook's steps are written with; the others are durable functions with as many `ctx.step` calls,
+everything the engine does included: of plain functions, which threads execute, and of coroutines. Beside them: what one
+append with fdatasync takes on this disk at this moment, and five million turns of an empty loop on this processor.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-CELLS = ("seq", "many", "resume", "history")
+CELLS = ("seq", "many", "fan", "resume", "history")
 MODES = ("fsync", "write", "exit")
 STEPS = 1_000
 REPEATS = 5
@@ -78,18 +79,29 @@ def raw_append(folder: str, *, reserved: bool = False) -> float:
     return statistics.median(taken)
 
 
-def functions(store: Any, durability: Any) -> Any:
+def loop_seconds() -> float:
+    """Seconds for five million turns of a loop that does nothing: how fast the processor is just now."""
+    return timed(lambda: [None for _ in range(5_000_000)])
+
+
+def nothing(n: int) -> int:
+    return n
+
+
+async def nothing_async(n: int) -> int:
+    return n
+
+
+def function(store: Any, durability: Any, body: Any) -> Any:
     from wfkernel.engine.durable import workflow
     from wfkernel.plan.step import step
 
-    @step
-    def nothing(n: int) -> int:
-        return n
+    one = step(body)
 
     @workflow(store=store, durability=durability)
     async def sequence(ctx: Any, count: int) -> int:
         for n in range(count):
-            await ctx.step(nothing, n)
+            await ctx.step(one, n)
         return count
 
     return sequence
@@ -99,13 +111,14 @@ def seq(folder: str, mode: str) -> None:
     before = raw_append(folder)
     store = new_store(folder)
     script = medians(lambda n: timed(lambda: step_through(new_script(store, f"r{n}", mode), 0, STEPS)))
-    sequence = functions(store, mode)
-    function = medians(lambda n: timed(lambda: sequence.run(STEPS)))
+    plain, coroutines = function(store, mode, nothing), function(store, mode, nothing_async)
+    threads = medians(lambda n: timed(lambda: plain.run(STEPS)))
+    inline = medians(lambda n: timed(lambda: coroutines.run(STEPS)))
     store.close()
     print(
-        f"1,000 sequential steps, {mode:5}: script {script:.3f} ms a step, function {function:.3f} ms a step"
-        f"   (raw append + fdatasync: {before:.3f} before, {raw_append(folder):.3f} after; "
-        f"with the room reserved: {raw_append(folder, reserved=True):.3f})"
+        f"1,000 sequential steps, {mode:5}: script {script:.3f} ms a step, plain functions {threads:.3f}, "
+        f"coroutines {inline:.3f}   (raw append + fdatasync: {before:.3f} before, {raw_append(folder):.3f} after; with "
+        f"the room reserved: {raw_append(folder, reserved=True):.3f}; loop {loop_seconds():.2f} s)"
     )
 
 
@@ -120,16 +133,36 @@ def many(folder: str, mode: str) -> None:
             return timed(lambda: list(pool.map(lambda run: step_through(run, 0, 10), runs)))
 
     script = medians(scripts)
-    sequence = functions(store, mode)
 
-    async def together() -> None:
-        await asyncio.gather(*(sequence.create_run().start(10) for _ in range(100)))
+    def together(body: Any) -> float:
+        sequence = function(store, mode, body)
 
-    function = medians(lambda n: timed(lambda: asyncio.run(together())))
+        async def all_of_them() -> None:
+            await asyncio.gather(*(sequence.create_run().start(10) for _ in range(100)))
+
+        return 1_000 / medians(lambda n: timed(lambda: asyncio.run(all_of_them())))
+
+    plain, coroutines = together(nothing), together(nothing_async)
     store.close()
     print(
         f"100 runs x 10 steps, {mode:5}: script in 32 threads {1_000 / script:,.0f} steps/s, "
-        f"function on one loop {1_000 / function:,.0f} steps/s"
+        f"on one loop plain functions {plain:,.0f}, coroutines {coroutines:,.0f}   (loop {loop_seconds():.2f} s)"
+    )
+
+
+def fan(folder: str, mode: str) -> None:
+    from wfkernel.engine.workflow import Workflow
+    from wfkernel.plan.step import step
+
+    store = new_store(folder)
+    rates = []
+    for body in (nothing, nothing_async):
+        flow = Workflow("fan", store=store, durability=mode).foreach(step(body), concurrency=STEPS).commit()
+        rates.append(STEPS / medians(lambda n, flow=flow: timed(lambda: flow.run(list(range(STEPS))))))
+    store.close()
+    print(
+        f"1,000 steps side by side, {mode:5}: plain functions {rates[0]:,.0f} steps/s, coroutines {rates[1]:,.0f}"
+        f"   (loop {loop_seconds():.2f} s)"
     )
 
 
@@ -181,7 +214,7 @@ def history(folder: str, mode: str) -> None:
 
 def main(cells: list[str]) -> None:
     for cell in cells or CELLS:
-        for mode in MODES if cell in ("seq", "many") else ("",):
+        for mode in MODES if cell in ("seq", "many", "fan") else ("",):
             with tempfile.TemporaryDirectory() as folder:
                 subprocess.run([sys.executable, __file__, "--cell", cell, mode, folder], check=True)
 
