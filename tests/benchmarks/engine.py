@@ -80,6 +80,16 @@ async def sequential() -> None:
         row(f"1,000 sequential no-op steps, in memory: {name}", f"{seconds * 1000:.1f} us/step", target)
 
 
+async def bare_threads() -> None:
+    """What the standard library alone takes to call a function in a thread and come back."""
+
+    async def calls() -> None:
+        for _ in range(1_000):
+            await asyncio.to_thread(int)
+
+    row("1,000 times asyncio.to_thread(int), no engine", f"{await median(calls) * 1000:.1f} us/call")
+
+
 async def fan_out() -> None:
     async def noop(x: Any) -> Any:
         return x
@@ -179,6 +189,7 @@ async def stored() -> None:
 async def main() -> None:
     yardstick()
     await sequential()
+    await bare_threads()
     await fan_out()
     await writer_events()
     await memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from pathlib import Path
@@ -110,6 +111,27 @@ def test_durable_functions_are_compensated_too() -> None:
 
     assert flow.run().status == "failed"
     assert undone == ["flight-2", "hotel-1"]
+
+
+def test_a_run_canceled_while_it_is_undone_is_undone_to_the_end_and_canceled() -> None:
+    begun = asyncio.Event()
+
+    async def slowly(output: Any) -> None:
+        begun.set()
+        await asyncio.sleep(0.01)
+        undone.append(output)
+
+    async def main() -> None:
+        flow = Workflow("w").then(booking("hotel", compensate=slowly)).then(booking("flight", compensate=slowly))
+        run = flow.then(fail).commit().create_run()
+        task = asyncio.ensure_future(run.start(1))
+        await begun.wait()
+        await run.cancel("enough")
+        assert (await task).status == "canceled"
+        assert run.state.refused == []
+
+    asyncio.run(main())
+    assert undone == ["flight-hotel-1", "hotel-1"]
 
 
 @pytest.mark.parametrize("kind", ["plan", "function"])

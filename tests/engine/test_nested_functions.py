@@ -227,6 +227,20 @@ def test_a_hook_changes_the_input_of_a_nested_workflow_or_takes_its_place(verdic
     assert result.result == expected
 
 
+def test_a_call_whose_input_a_hook_changed_is_found_after_a_resume() -> None:
+    hooks = Hooks()
+    hooks.on("step.start", lambda moment: Modify(moment.value + 10) if moment.path in ("first", "plan") else None)
+
+    @workflow(hooks=hooks)
+    async def outer(ctx: Any) -> Any:
+        return [await ctx.step(first, 1), await ctx.step(PLAN, 1), await ctx.suspend()]
+
+    run = outer.create_run()
+    go(run.start())
+    assert go(run.resume("go on")).result == [12, 13, "go on"]
+    assert calls == [("first", 11), ("first", 11), ("second", 12)]
+
+
 def test_a_file_cannot_say_it() -> None:
     from wfkernel.engine.export import to_yaml
 

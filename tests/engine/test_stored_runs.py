@@ -93,6 +93,53 @@ def test_a_durable_function_executes_no_finished_step_again(elsewhere: Elsewhere
     assert elsewhere.log == ["first(1)", "first(2)", "first(7)", "fail", "caught-gone", "last", "caught-gone", "last"]
 
 
+def test_a_durable_function_finds_its_calls_by_objects_of_classes_of_the_script(elsewhere: Elsewhere) -> None:
+    script = """
+        from dataclasses import dataclass
+        from pydantic import BaseModel
+
+        class User(BaseModel):
+            name: str
+            age: int = 7
+
+        @dataclass
+        class Account:
+            owner: str
+
+        @step
+        async def create(user: User) -> Account:
+            note(f"create-{user.age}")
+            return Account(user.name)
+
+        @step
+        async def greet(account: Account, user: User) -> str:
+            note("greet")
+            return f"{account.owner} {user.age}"
+
+        @workflow(store=store)
+        async def onboard(ctx, user: User):
+            text = await ctx.step(greet, await ctx.step(create, user), User(name="other"))
+            return [text, await ctx.suspend()]
+
+        @workflow(store=store)
+        async def flow(ctx):
+            return [*await ctx.step(onboard, {"name": "Ann"}), await ctx.step(create, User(name="Bob", age=8)) is not None]
+
+        run = flow.create_run("r")
+        result = asyncio.run(run.start() if run.status == "pending" else run.resume("yes"))
+        print(json.dumps([result.status, result.result, sorted(run.state.steps)]))
+        store.close()
+    """
+    assert json.loads(elsewhere.run(script)[1])[0] == "suspended"
+    done = [
+        "success",
+        ["Ann 7", "yes", True],
+        ["create", "onboard", "onboard.create", "onboard.greet", "onboard.suspend"],
+    ]
+    assert json.loads(elsewhere.run(script)[1]) == done
+    assert elsewhere.log == ["create-7", "greet", "create-8"]
+
+
 def test_of_two_processes_that_resume_a_run_exactly_one_wins(elsewhere: Elsewhere) -> None:
     script = """
         async def ask(x, ctx):

@@ -496,6 +496,24 @@ def test_classes_of_every_make(code: str, change: tuple[str, str]) -> None:
     assert in_process(program, seed="1") == in_process(program, seed="2") == [D(first)]
 
 
+@pytest.mark.parametrize(
+    "code", ["@dataclass\nclass C:\n  x: int", "class C(BaseModel):\n  x: int"], ids=["dataclass", "model"]
+)
+def test_an_instance_that_was_saved_and_restored_is_what_it_was(code: str) -> None:
+    program = f"""
+from dataclasses import dataclass
+import cloudpickle
+from pydantic import BaseModel
+from wfkernel.store.digest import digest_value
+{code}
+before = digest_value(C(x=1))
+restored = cloudpickle.loads(cloudpickle.dumps(C(x=1)))
+assert digest_value(restored) == digest_value(C(x=1)) == before != digest_value(C(x=2))
+print(before)
+"""
+    assert in_process(program, seed="1") == in_process(program, seed="2")
+
+
 def test_using_a_class_does_not_change_it() -> None:
     main = cell("""
         from pydantic import BaseModel

@@ -134,6 +134,8 @@ async def _attempts(
                 signal = CancelSignal()
             step = StepRun(core, spec, path, attempt, given, scope, frame, iteration, index, signal)
             payload: dict[str, Any] = {"input": given}
+            if given is not value:
+                payload["called_with"] = value
             if core.keeps_exceptions or core.recorder.codec is not None:
                 digest = spec.digest()
                 if core.state.codes.get(name_of(path)) != digest:  # said once, and again when it changes
@@ -293,6 +295,17 @@ async def _on_worker(
     call = Call(
         spec.function, args, kwargs, step.path, step.attempt, answers, step.environment() if worker != "threads" else {}
     )
+    token = enter(step)
+    try:
+        if worker == "threads":
+            return await get_worker(worker).run(call, step, signal)
+        return await _restarted(core, spec, worker, call, step, signal)
+    finally:
+        leave(token)
+
+
+async def _restarted(core: Core, spec: StepSpec, worker: str, call: Call, step: StepRun, signal: CancelSignal) -> Any:
+    """Run the call where it may take a process down, as often as the step's policy says."""
     policy = spec.restarts if isinstance(spec.restarts, RestartPolicy) else RestartPolicy(spec.restarts)
 
     def died(error: WorkerDied, delay: float | None) -> None:
@@ -300,13 +313,7 @@ async def _on_worker(
                    "last_output": error.last_output, "delay": delay}  # fmt: skip
         core.recorder.emit(ev.STEP_DIED, payload, step.path, step.attempt)
 
-    token = enter(step)
-    try:
-        if worker == "threads":
-            return await get_worker(worker).run(call, step, signal)
-        return await run_with_restarts(get_worker(worker), call, step, signal, policy, clock=core.clock, on_death=died)
-    finally:
-        leave(token)
+    return await run_with_restarts(get_worker(worker), call, step, signal, policy, clock=core.clock, on_death=died)
 
 
 def error_of(error: BaseException) -> dict[str, Any]:

@@ -179,16 +179,18 @@ class DurableContext(ConditionContext):
         return found, True
 
     def _fits(self, known: StepState, value: Any) -> bool:
-        recorded = reveal(known.input, self.core.recorder.codec)
+        codec = self.core.recorder.codec
+        recorded = reveal(known.called_with, codec)
         if recorded is value:
             return True
         try:
-            return bool(recorded == value)
+            if recorded == value:
+                return True
         except (TypeError, ValueError):  # arrays and frames: `==` has no single truth
-            codec = self.core.recorder.codec
             if codec is None:
                 return True
-            return codec.encode(recorded, durable=False) == codec.encode(value, durable=False)
+        # An instance of a class of the notebook that comes from the store has a class of its own: its content decides.
+        return codec is not None and _content(recorded, codec) == _content(value, codec)
 
     def _drift(self, path: str, what: str) -> None:
         body: dict[str, Any] = {"changes": [{"step": path, "what": what}], "policy": self._policy}
@@ -410,6 +412,12 @@ def _durable(function: Callable[..., Any], options: dict[str, Any]) -> DurableFu
 def _belongs(path: str, prefix: str) -> bool:
     """Whether `path` is directly inside `prefix`."""
     return path.startswith(prefix) and "." not in path[len(prefix) :] and "[" not in path[len(prefix) :]
+
+
+def _content(value: Any, codec: Codec) -> Any:
+    """What tells apart values of different content: what the codec says it is, else all of its record."""
+    record = codec.encode(value, durable=False)
+    return record.get("digest", record)
 
 
 def _number_of(path: str) -> int:

@@ -83,6 +83,8 @@ class Execution:
         if isinstance(verdict, Replace):
             return await self.end("success", verdict.value, scope)
         await compensate(core, failed.error)
+        if core.signal.is_set():  # meanwhile
+            return await self.end("canceled", None, scope)
         status = "tripwire" if "tripwire" in failed.error else "failed"
         error = failed.error if "step" in failed.error or not failed.path else {**failed.error, "step": failed.path}
         return await self.end(status, None, scope, error, failed.exception)

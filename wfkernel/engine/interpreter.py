@@ -111,6 +111,7 @@ async def run_nested(
     inner = scope.fork()
     nesting = Nesting(core, plan.program or plan, path, inner)
     output = UNKNOWN
+    called_with = value
     if known is not None and known.iteration == iteration and known.started_at is not None:
         first, value = False, reveal(known.input, core.recorder.codec)
     else:
@@ -121,13 +122,15 @@ async def run_nested(
     problem: Misfit | StepFailed | None = None
     try:
         if output is UNKNOWN:
-            if core.validate and plan.input_shape is not None:
-                value = plan.input_shape.check(value)
-            value = await nesting.begin(value, first=first)
+            checked = plan.input_shape.check(value) if core.validate and plan.input_shape is not None else value
+            begun = await nesting.begin(checked, first=first)
+            value, checked = (value, checked) if begun is checked else (begun, begun)
     except (Misfit, StepFailed) as refused:
         problem = refused
     if first:
         payload: dict[str, Any] = {"input": value}
+        if value is not called_with:
+            payload["called_with"] = called_with
         if iteration:
             payload["iteration"] = iteration
         if index is not None:
@@ -140,7 +143,7 @@ async def run_nested(
         raise problem
     try:
         if output is UNKNOWN:
-            output = await nesting.over(_inside(nesting.core, frame, plan, path, value, inner))
+            output = await nesting.over(_inside(nesting.core, frame, plan, path, checked, inner))
             output = await nesting.finished(output)
     except Bailed as bailed:
         output = await nesting.finished(bailed.value)

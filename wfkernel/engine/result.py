@@ -132,7 +132,7 @@ def make_result(
     for path, step in state.steps.items():
         if step.started_at is not None or step.status != "pending":
             # A plan's step used twice has one entry, that of its latest run; a function's calls have one each.
-            name = path if state.mode == "function" else _AGAIN.sub("", path)
+            name = path if state.mode == "function" or "#" not in path else _AGAIN.sub("", path)
             steps[name] = step_result(path, step, codec)
     result = RunResult(state.run_id, state.status, shown_value(state.input, codec), steps=steps, state=values)
     result.exception, result.wake_at = exception, state.wake_at

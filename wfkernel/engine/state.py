@@ -74,6 +74,8 @@ class StepState:
     iteration: int = 0
     """Which iteration of a loop the rest is about; 0 outside loops."""
     input: Any = None
+    called_with: Any = None
+    """The same before hooks changed it: what a durable function finds its calls by."""
     output: Any = None
     """Value of a finished step, as the engine's events carry it (see `wfkernel.engine.values`)."""
     digest: str = ""
@@ -392,7 +394,10 @@ def _step_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     elif code != step.code or inputs != step.inputs:
         step.answers = []  # an answer was given for this code and these numbers, not for others
     step.code, step.inputs = code, inputs
-    step.input, step.output = payload.get("input"), None
+    step.input = step.called_with = payload.get("input")
+    if "called_with" in payload:
+        step.called_with = payload["called_with"]
+    step.output = None
     name = name_of(event.path)
     if "digest" in payload:
         state.codes[name] = payload["digest"]

@@ -34,7 +34,7 @@ _SHOWN: Final = ("type", "codec", "digest", "size", "why")
 _VALUE_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     ev.RUN_START: ("input", "function"),
     ev.RUN_FINISH: ("result",),
-    ev.STEP_START: ("input",),
+    ev.STEP_START: ("input", "called_with"),
     ev.STEP_WAITING: ("input",),
     ev.STEP_RESULT: ("output",),
 }

@@ -93,7 +93,7 @@ def _function_parts(function: FunctionType) -> tuple[Any, ...]:
     cells = function.__closure__ or ()
     parts = (function.__name__, code, function.__defaults__, function.__kwdefaults__, cells)
     home = sys.modules.get(str(function.__globals__.get("__name__")))
-    if home is not None and home.__name__ != "__main__" and vars(home) is function.__globals__:
+    if home is not None and home.__name__ != "__main__" and _is_made_by(home, function):
         return (
             "closure",
             *_origin(home.__name__),
@@ -101,6 +101,11 @@ def _function_parts(function: FunctionType) -> tuple[Any, ...]:
         )  # made by imported code, whose globals are not the user's
     used = {name: function.__globals__[name] for name in _looked_up(code) if name in function.__globals__}
     return "function", *parts, used
+
+
+def _is_made_by(module: ModuleType, function: FunctionType) -> bool:
+    """Whether code of `module` made the function, as `dataclasses` makes a ``__repr__``; one restored has its own globals."""
+    return vars(module) is function.__globals__ or function.__code__.co_filename == getattr(module, "__file__", None)
 
 
 def _class_parts(cls: type) -> tuple[Any, ...]:
