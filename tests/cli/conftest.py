@@ -46,6 +46,10 @@ def ask(n: int) -> bool:
     return suspend(Approval, message="go on?").approve
 
 @step
+def ask_the_boss(n: int) -> bool:
+    return suspend(Approval, message="really?", label="boss").approve
+
+@step
 def wait(order: Order) -> Order:
     while not os.path.exists("go"):
         time.sleep(0.02)
@@ -53,6 +57,7 @@ def wait(order: Order) -> Order:
 
 orders = Workflow("orders", input=Order).then(load).then(total).then(check).commit()
 asking = Workflow("asking", input=Order).then(load).then(total).then(ask).commit()
+both = Workflow("both", input=Order).then(load).then(total).parallel(ask, ask_the_boss).commit()
 slow = Workflow("slow", input=Order).then(wait).then(load).then(total).commit()
 """
 

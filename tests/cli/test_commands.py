@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from tests.cli.conftest import REPOSITORY, Wf
+from tests.cli.conftest import JOBS, REPOSITORY, Wf
 from tests.cli.test_mistakes import COMMANDS
 from wfkernel.cli import FAMILIES
 
@@ -53,6 +55,7 @@ JSON_KEYS = {
     ("export", "jobs.py:orders"): {"file", "text"},
     ("graph", "jobs.py:orders"): {"workflow", "levels", "batches", "circles"},
     ("guide",): {"format", "text"},
+    ("schema",): {"$schema", "title", "$defs", "$ref"},
     ("machine",): {"states", "events", "transitions"},
     ("inspect", "book.ipynb"): {"notebook", "inputs", "steps", "problems"},
     ("trust", "store.duckdb"): {"signed", "untrusted"},
@@ -68,8 +71,8 @@ JSON_KEYS = {
 }  # fmt: skip
 """Command -> keys its JSON document, or every entry of it, has at least. Keys are added, never taken away."""
 
-ELSEWHERE = {("schema",), ("pause",), ("batch",), ("wake",)}
-"""It prints nothing but JSON; what needs a run that is executing, many notebooks or a run that sleeps is tested there."""
+ELSEWHERE = {("pause",), ("batch",), ("wake",)}
+"""What needs a run that is executing, many notebooks or a run that sleeps is tested there."""
 
 FILES = {
     "flow.wf.yaml": "steps:\n  - id: a\n    uses: nothing\n",
@@ -109,7 +112,7 @@ def test_every_command_has_json_and_is_among_them():
     for command in COMMANDS:
         path = command.path
         assert path in ELSEWHERE or any(key[: len(path)] == path for key in JSON_KEYS), path
-    assert all(command.has("--json") for command in COMMANDS if command.path != ("schema",))
+    assert all(command.has("--json") for command in COMMANDS)
 
 
 def test_a_step_in_json_has_the_keys_it_always_had(world):
@@ -150,6 +153,26 @@ class TestRunning:
         done = world("resume", "asks", "--data", '{"approve": true}', "--json")
         assert (done.status, done.json["status"]) == (0, "success")
 
+    def test_a_run_that_waits_for_several_says_how_each_is_answered(self, wf):
+        waits = wf("run", "jobs.py:both", "-p", "rows=2", "--run-id", "both")
+        hints = [line.removeprefix("continue with: ") for line in waits.out.splitlines() if "wf resume" in line]
+        assert hints == [
+            "wf resume both --step ask --data '{\"approve\": true}'",
+            "wf resume both --label boss --data '{\"approve\": true}'",
+        ]
+        assert "really? (label boss)" in waits.out
+        assert wf("show", "both", "--json").json["steps"][-1]["labels"] == ["boss"]
+        refused = wf("resume", "both", "--data", '{"approve": true}')
+        assert (refused.status, [line[4:] for line in refused.err.splitlines()[1:]]) == (2, hints)
+        for hint in hints:
+            last = wf(*shlex.split(hint)[1:])
+        assert (last.status, '"ask_the_boss": true' in last.out) == (0, True)
+
+    def test_the_result_is_told(self, world):
+        assert world("show", "small", "--json").json["result"] == 3
+        assert "\nresult   3\n" in world("show", "small").out
+        assert world("show", "bad", "--json").json["result"] is None
+
     def test_restart_is_a_new_run_with_the_same_input(self, world):
         again = world("restart", "large", "--json").json
         assert again["run_id"] != "large"
@@ -183,7 +206,7 @@ class TestRunning:
 
     def test_what_cannot_begin_is_told_before_anything_is_started(self, wf):
         assert wf("start", "jobs.py:nothing").err.strip() == (
-            "wf: jobs.py has no workflow 'nothing'. It has orders, asking, slow."
+            "wf: jobs.py has no workflow 'nothing'. It has orders, asking, both, slow."
         )
         (wf.folder / "torn.py").write_text("import json\nx = undefined\n")
         assert "torn.py:2: NameError: name 'undefined' is not defined" in wf("run", "torn.py:wf").err
@@ -203,6 +226,37 @@ class TestLooking:
         deeds = world("history", "small", "--json").json
         assert [deed["what"] for deed in deeds] == ["started"]
         assert deeds[0]["via"] == "cli"
+
+    def test_history_tells_what_was_done_to_the_store_and_who_paused(self, tmp_path):
+        wf = Wf(tmp_path)
+        (tmp_path / "jobs.py").write_text(JOBS)
+        code = "from jobs import Order, slow; from wfkernel import open_store; slow.options.store = open_store(); "
+        code += "print(slow.create_run('paused').sync.start(Order(rows=1)).status)"
+        variables = {**os.environ, "PYTHONPATH": str(REPOSITORY), **wf.variables}
+        script = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=wf.folder, env=variables, stdout=subprocess.PIPE, text=True
+        )
+        until = time.monotonic() + 60
+        while wf("pause", "paused").status and time.monotonic() < until:
+            time.sleep(0.1)
+        (wf.folder / "go").touch()
+        assert script.communicate()[0] == "paused\n"
+        assert [(d["what"], d["via"]) for d in wf("history", "paused", "--json").json] == [
+            ("started", "python"),
+            ("paused", "cli"),
+        ]
+        assert wf("run", "jobs.py:orders", "-p", "rows=1", "--run-id", "old").status == 0
+        assert wf("prune", "--older-than", "0s").out.endswith("deleted 1 run and 0 value files (0.0 MB)\n")
+        last = wf("history", "--json").json[-1]
+        assert (last["run_id"], last["what"], last["detail"]) == ("", "pruned", "runs: 1, value files: 0")
+        assert wf("prune", "--older-than", "0s").out == "deleted 0 runs and 0 value files (0.0 MB)\n"
+        assert wf("history", "--json").json[-1] == last  # nothing was done
+        wf.close()
+
+    def test_ls_knows_the_statuses_there_are(self, world):
+        assert {row["status"] for row in world("ls", "--status", "failed", "--json").json} == {"failed"}
+        assert world("ls", "--status", "interrupted").out == "No run is interrupted.\n"
+        assert "did you mean 'success'?" in world("ls", "--status", "sucess").err
 
     def test_replay_shows_what_there_was_when_a_step_began(self, world):
         found = world("replay", "large", "--to", "total", "--json").json

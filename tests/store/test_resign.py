@@ -17,6 +17,7 @@ from tests.store.test_checkpoints import run_of, sql
 from wfkernel.errors import StoreError, ValueNotTrusted
 from wfkernel.store.codecs import decode_names, encode_names
 from wfkernel.store.fsck import check
+from wfkernel.store.history import history
 from wfkernel.store.resign import trust, untrusted
 from wfkernel.store.store import Store
 
@@ -72,6 +73,9 @@ def test_nothing_runs_before_and_everything_opens_after(foreign, proof):
     assert (found["model"].imports, found["model"].step, found["model"].run_id) == ((), "train", "r1")
 
     assert trust(foreign) == 4
+    assert [(deed.what, deed.detail) for deed in history(foreign) if not deed.run_id] == [
+        ("trusted", "values signed: 4")
+    ]
     assert not proof.exists()
     assert untrusted(foreign) == []
     assert check(foreign) == []

@@ -17,6 +17,7 @@ from tests.store.test_store import execute
 from wfkernel.errors import StoreCorrupt, StoreError
 from wfkernel.store.backup import backup
 from wfkernel.store.fsck import check
+from wfkernel.store.history import history
 from wfkernel.store.salvage import salvage
 from wfkernel.store.store import Store
 
@@ -58,6 +59,7 @@ def test_with_a_backup_only_what_came_after_it_and_was_folded_is_lost(filled, tm
     with pytest.raises(StoreCorrupt, match="`wf recover` brings back"):
         filled.runs()
     done = salvage(filled, copy)
+    assert history(filled)[-1].what == "recovered"
     assert done.backup == copy
     assert done.kept_in.is_file()
     assert {r["run_id"] for r in filled.runs()} == {"old", "late"}

@@ -60,7 +60,7 @@ def checkpoint_ls(
         print_json([asdict(one) for one in known])
         return
     rows = [(c.checkpoint_id, c.label, c.run_id, c.seq, c.made_by, utc(c.created)) for c in known]
-    print_table(["checkpoint", "label", "run", "event", "made", "at"], rows)
+    print_table(["checkpoint", "label", "run", "event", "made", "at"], rows, empty="No checkpoints yet.")
 
 
 @checkpoint.command("show")

@@ -40,7 +40,7 @@ def history(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show who started, answered, resumed, canceled or edited what, and when."""
+    """Show who started, answered, resumed, canceled, edited, pruned or recovered what, and when."""
     from wfkernel.store.history import history as history_of
 
     kept = opened(store)
@@ -49,4 +49,4 @@ def history(
         print_json([asdict(deed) for deed in deeds])
         return
     rows = [(utc(d.at), d.actor, d.via, d.run_id, f"{d.what} {d.step}".rstrip(), d.detail) for d in deeds]
-    print_table(["when", "who", "through", "run", "did", ""], rows)
+    print_table(["when", "who", "through", "run", "did", ""], rows, empty="Nothing was done yet.")

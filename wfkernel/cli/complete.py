@@ -11,7 +11,7 @@ from wfkernel.errors import StoreError
 if TYPE_CHECKING:
     from wfkernel.store.store import Store
 
-__all__ = ["complete_run", "complete_step"]
+__all__ = ["complete_run", "complete_step", "complete_waiting"]
 
 
 def complete_run(ctx: Any, incomplete: str) -> list[tuple[str, str]]:
@@ -29,6 +29,17 @@ def complete_step(ctx: Any, incomplete: str) -> list[tuple[str, str]]:
         store = _store(ctx)
         state = store.load(store.find(ctx.params.get("run") or "latest"))
         return [(path, step.status) for path, step in state.steps.items() if path.startswith(incomplete)]
+    return []
+
+
+def complete_waiting(ctx: Any, incomplete: str) -> list[tuple[str, str]]:
+    """The suspended steps of the run named before, and the labels they suspended with."""
+    with contextlib.suppress(Exception):
+        store = _store(ctx)
+        waiting = store.load(store.find(ctx.params.get("run") or "latest")).suspended_steps
+        asked = [(step, step.suspension) for step in waiting if step.suspension is not None]
+        names = [(name, asks.message) for step, asks in asked for name in (step.path, *asks.labels)]
+        return [one for one in names if one[0].startswith(incomplete)]
     return []
 
 

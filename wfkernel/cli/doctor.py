@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ commands = family()
 
 Verdict = Literal["ok", "note", "wrong"]
 LITTLE_SPACE: Final = 1_000_000_000
+ELSEWHERE: Final = "change who may write there, or name another file with WFKERNEL_STORE"
 LOCK_SECONDS: Final = 3.0
 """How long the doctor waits for another process to let go of the database."""
 
@@ -171,7 +173,14 @@ def _store(store: Path | None) -> Iterator[Finding]:
     if not path.is_file():
         verdict: Verdict = "wrong" if store is not None else "note"
         yield Finding("store", verdict, f"none at {path}", "" if store is None else "check the path after --store")
+        there = next(folder for folder in path.parents if folder.exists())
+        if store is None and not os.access(there, os.W_OK):
+            yield Finding("folder", "wrong", f"{there} cannot be written", ELSEWHERE)
         return
+    for place in (path.parent, path):
+        if not os.access(place, os.W_OK):
+            yield Finding("store", "wrong", f"{place} cannot be written", ELSEWHERE)
+            return
     kept = open_store(path)
     with kept.database.open(wait=LOCK_SECONDS):
         pass

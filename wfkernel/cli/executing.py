@@ -38,19 +38,28 @@ def go_on(
     store: Store, state: RunState, data: Any, answered: bool, step: str | None, imports: Sequence[str] = (), *,
     progress: bool,
 ) -> RunState:  # fmt: skip
-    """Go on with a run from where it stands; `data` is the answer for a suspended step, if one is `answered`."""
+    """Go on with a run from where it stands; `data` is the answer for a suspended step, if one is `answered`.
+
+    `step` is that step's path, or a label it suspended with.
+    """
+    from wfkernel.engine.result import suspended_paths
+    from wfkernel.notebook.headless import resume_hints
+
     if answered and state.status != "suspended":
         raise RunNotSuspended(f"run {state.run_id} is {state.status}, not suspended: resume it without --data")
     if state.status in ("failed", "tripwire"):
         return try_again(store, state, None, imports, progress=progress)
     if state.status in ("success", "canceled"):
         raise RunNotSuspended(f"run {state.run_id} is finished ({state.status}): there is nothing to resume")
+    if state.status == "suspended" and answered and step is None and len(suspended_paths(state)) > 1:
+        raise RunNotSuspended(
+            "\n".join([f"run {state.run_id} waits for several answers; say which:", *resume_hints(state)])
+        )
     run = workflow_of(state, store, imports).create_run(state.run_id)
     if state.status == "suspended":
+        step = next((one.path for one in state.suspended_steps if step and one.answers_to(step)), step)
         if not answered:
-            from wfkernel.notebook.headless import resume_hint
-
-            raise RunNotSuspended(f"run {state.run_id} waits for an answer: {resume_hint(state)}")
+            raise RunNotSuspended(f"run {state.run_id} waits for an answer: {resume_hints(state)[0]}")
         return _execute(run, run.resume(data, step=step), progress)
     return _execute(run, run.resume() if state.status == "paused" else run.restart(), progress)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from wfkernel.plan.text import Problem
 
 commands = family()
+
+_KINDS: Final = ("*.wf.yaml", "*.wf.yml", "*.wf.json")
 
 
 class Format(StrEnum):
@@ -52,9 +54,12 @@ def validate(
     import_modules(imports or ())
     problems, warnings, count = [], [], 0
     for path in files:
-        found = sorted(path.rglob("*.wf.yaml")) + sorted(path.rglob("*.wf.json")) if path.is_dir() else [path]
+        found = [file for kind in _KINDS for file in sorted(path.rglob(kind))] if path.is_dir() else [path]
         if not found:
             raise DefinitionError(f"there is no *.wf.yaml in {path}")
+        if path.suffix in (".py", ".ipynb"):
+            looks = f"wf inspect {path}" if path.suffix == ".ipynb" else f"wf graph {path}:NAME"
+            raise DefinitionError(f"{path} is no workflow file; look at it with `{looks}`")
         for file in found:
             count += 1
             try:
@@ -94,8 +99,8 @@ def guide(as_json: JsonOption = False) -> None:
 
 
 @commands.command()
-def schema() -> None:
-    """Print the JSON Schema of workflow files, for editors."""
+def schema(as_json: JsonOption = True) -> None:
+    """Print the JSON Schema of workflow files, for editors; with --json or without."""
     from wfkernel.plan.document import json_schema
 
     print_json(json_schema())

@@ -17,6 +17,8 @@ __all__ = ["exit_as", "print_run", "run_document"]
 
 GOES_ON: Final = ("suspended", "paused", "waiting")
 """Statuses of runs that are neither over nor at work."""
+HINTS: Final = 5
+"""Commands shown of those that answer the suspended steps."""
 LONGEST: Final = 500
 """Characters of a result shown to people; ``--json`` has all of it."""
 
@@ -61,6 +63,7 @@ def _step_document(step: StepState) -> dict[str, Any]:
         "seconds": step.duration,
         "error": step.error,
         "message": step.suspension.message if step.suspension else None,
+        "labels": step.suspension.labels if step.suspension else [],
         "schema": step.suspension.schema if step.suspension else None,
         "saved": [r["name"] for r in (step.done or {}).get("outputs", ()) if not r.get("why")],
         "not_saved": {r["name"]: r["why"] for r in (step.done or {}).get("outputs", ()) if r.get("why")},
@@ -69,7 +72,7 @@ def _step_document(step: StepState) -> dict[str, Any]:
 
 def print_run(state: RunState, store: Store, *, interrupted: bool = False) -> None:
     """A run and its steps, for people."""
-    from wfkernel.notebook.headless import resume_hint
+    from wfkernel.notebook.headless import resume_hints
 
     status = "interrupted" if interrupted else state.status
     typer.echo(f"run      {state.run_id}  {status}")
@@ -97,14 +100,19 @@ def print_run(state: RunState, store: Store, *, interrupted: bool = False) -> No
     if state.error and not state.error.get("step"):
         typer.echo(f"error    {state.error.get('type', '')}: {state.error.get('message', '')}")
     if interrupted or state.status in ("suspended", "failed"):
-        typer.echo(f"continue with: {resume_hint(state)}")
+        hints = resume_hints(state)
+        for hint in hints[:HINTS]:
+            typer.echo(f"continue with: {hint}")
+        if len(hints) > HINTS:
+            typer.echo(f"and {len(hints) - HINTS} more that wait for an answer")
 
 
 def _remark(step: StepState) -> str:
     """What a person should know about a step that is not simply done."""
     if step.suspension is not None:
         refused = "".join(f"\nrefused: {path or 'answer'}: {message}" for path, message in step.suspension.problems)
-        return step.suspension.message + refused
+        labels = f" (label {', '.join(step.suspension.labels)})" if step.suspension.labels else ""
+        return step.suspension.message + labels + refused
     return str((step.error or {}).get("message", ""))
 
 

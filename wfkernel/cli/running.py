@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wfkernel.cli.complete import complete_step
+from wfkernel.cli.complete import complete_step, complete_waiting
 from wfkernel.cli.report import exit_as
 from wfkernel.cli.shared import (
     FAILED,
@@ -150,7 +150,15 @@ def start(
 def resume(
     run: RunArgument,
     data: Annotated[str | None, typer.Option(help="The answer for the suspended step, as JSON.")] = None,
-    step: StepOption = None,
+    step: Annotated[
+        str | None,
+        typer.Option(
+            "--step",
+            "--label",
+            help="Which step, where there are several: its path, or a label it suspended with.",
+            autocompletion=complete_waiting,
+        ),
+    ] = None,
     imports: ImportOption = None,
     store: StoreOption = None,
     as_json: JsonOption = False,

@@ -26,7 +26,7 @@ def session_ls(store: StoreOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json([{"session": name, "runs": runs, "last_used": last} for name, runs, last in rows])
     else:
-        print_table(["session", "runs", "last used (UTC)"], rows)
+        print_table(["session", "runs", "last used (UTC)"], rows, empty="No sessions yet.")
 
 
 @session.command("show")

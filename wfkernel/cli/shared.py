@@ -28,6 +28,7 @@ __all__ = [
     "JsonOption",
     "RunArgument",
     "StoreOption",
+    "counted",
     "exit_in_one_line",
     "family",
     "group",
@@ -83,6 +84,13 @@ def exit_in_one_line() -> Iterator[None]:
         for line in str(error).splitlines():
             typer.echo(f"wf: {line}", err=True)
         sys.exit(USAGE)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a folder that is not there or may not be written, a full disk
+        if error.strerror is None:
+            raise
+        typer.echo(f"wf: {error.filename or 'what was printed'}: {error.strerror}", err=True)
+        sys.exit(USAGE)
 
 
 def opened(path: Path | None) -> Store:
@@ -109,8 +117,16 @@ def megabytes(size: int) -> str:
     return f"{size / 1e6:.1f} MB"
 
 
-def print_table(columns: list[str], rows: list[tuple[Any, ...]]) -> None:
-    """Columns and rows as a table."""
+def counted(number: int, what: str) -> str:
+    """``1 run``, ``2 runs``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def print_table(columns: list[str], rows: list[tuple[Any, ...]], *, empty: str = "") -> None:
+    """Columns and rows as a table; without rows what is `empty` to people, if anything is."""
+    if empty and not rows:
+        typer.echo(empty)
+        return
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -40,9 +40,12 @@ _FILES: Final = (".yaml", ".yml", ".json")
 
 
 def is_workflow(target: str) -> bool:
-    """Whether `target` names a workflow; a notebook otherwise."""
+    """Whether `target` names a workflow; a notebook otherwise. Raises `DefinitionError` for a file of Python alone."""
     if target.endswith(_FILES):
         return True
+    if target.endswith(".py") and Path(target).is_file():
+        known = ", ".join(f"{target}:{name}" for name in workflows_in(load_module(target))) or "it defines none"
+        raise DefinitionError(f"{target} is a file of Python: say which workflow of it ({known})")
     module, colon, name = target.rpartition(":")
     return bool(colon) and name.isidentifier() and (module.endswith(".py") or _is_dotted(module))
 

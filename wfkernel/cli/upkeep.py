@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wfkernel.cli.shared import FAILED, USAGE, JsonOption, StoreOption, family, opened, print_json, print_table, utc
+from wfkernel.cli.shared import (
+    FAILED,
+    USAGE,
+    JsonOption,
+    StoreOption,
+    counted,
+    family,
+    megabytes,
+    opened,
+    print_json,
+    print_table,
+    utc,
+)
 from wfkernel.errors import StoreError
 
 if TYPE_CHECKING:
@@ -69,7 +81,8 @@ def recover(
         )
         return
     aside = f"; what was taken out is in {done.kept_in}" if done.kept_in else ""
-    typer.echo(f"run {done.run_id} is as it was at event {done.seq}, {done.removed} events were taken out{aside}")
+    taken = f"{counted(done.removed, 'event')} taken out"
+    typer.echo(f"run {done.run_id} is as it was at event {done.seq}, {taken}{aside}")
     if done.state is not None and done.state.status not in ("success", "canceled"):
         typer.echo(f"go on with it: wf resume {done.run_id}")
 
@@ -125,8 +138,8 @@ def prune(
         return
     for run in done.runs:
         typer.echo(f"{run['run_id']}  {run['status']}  {utc(run['updated'])}  {run['workflow'] or ''}")
-    verb = "would delete" if dry_run else "deleted"
-    typer.echo(f"{verb} {len(done.runs)} runs and {done.values} value files ({done.bytes / 1e6:.1f} MB)")
+    told = f"{counted(len(done.runs), 'run')} and {counted(done.values, 'value file')} ({megabytes(done.bytes)})"
+    typer.echo(f"{'would delete' if dry_run else 'deleted'} {told}")
 
 
 @commands.command()
@@ -158,4 +171,4 @@ def trust(
     if as_json:
         print_json({"signed": signed, "untrusted": [asdict(one) for one in found]})
     else:
-        typer.echo(f"signed {signed} values" if signed else "every value in it can be opened already")
+        typer.echo(f"signed {counted(signed, 'value')}" if signed else "every value in it can be opened already")

@@ -58,11 +58,12 @@ def handler_of(core: Core) -> Handler:
 
     def handle(command: Command) -> Reply:
         op, reason = command.get("op"), str(command.get("by") or "another process")
+        who: dict[str, Any] = {name: command[name] for name in ("actor", "via") if name in command}
         if op == "cancel":
             asyncio.run_coroutine_threadsafe(core.fire("run.cancel", "", reason), loop)
-            who: dict[str, Any] = {name: command[name] for name in ("actor", "via") if name in command}
             cancel(core, str(command.get("reason") or f"canceled by {reason}"), who)
         elif op == "suspend":
+            core.held_by = who
             core.hold.set(str(command.get("reason") or f"suspended by {reason}"))
         elif op != "status":
             return {"ok": False, "problems": [["", f"unknown command {op!r}. Known: suspend, cancel, status"]]}

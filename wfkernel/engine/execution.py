@@ -51,7 +51,7 @@ class Execution:
             await recorder.record(ev.RUN_WAITING, {"status": "waiting", "wake_at": parked.wake_at, "parked": True})
             return await self._stop(scope, None)
         except Paused:
-            await recorder.record(ev.RUN_PAUSED, {"status": "paused", "reason": core.hold.reason})
+            await recorder.record(ev.RUN_PAUSED, {"status": "paused", "reason": core.hold.reason, **core.held_by})
             return await self._stop(scope, None, callbacks=False)
         except Canceled:
             return await self.end("canceled", None, scope)

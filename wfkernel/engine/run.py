@@ -383,6 +383,7 @@ class Run:
         executes the run.
         """
         if self._core is not None:
+            self._core.held_by = actor()
             self._core.hold.set(reason)
         elif not await self._told({"op": "suspend", "reason": reason}):
             self._refresh()

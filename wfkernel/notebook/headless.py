@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ __all__ = [
     "end_run",
     "notebook_inputs",
     "resume_hint",
+    "resume_hints",
     "resume_notebook",
     "retry_notebook",
     "run_notebook",
@@ -65,12 +67,22 @@ class NotebookSuspended(WorkflowError):
 
 
 def resume_hint(state: RunState) -> str:
-    """The command that continues the run."""
-    command = f"wf resume {state.run_id}"
-    for step in state.suspended_steps[:1]:
+    """The command that continues the run: of several suspended steps, the one that answers the first."""
+    return resume_hints(state)[0]
+
+
+def resume_hints(state: RunState) -> list[str]:
+    """The commands that continue the run: one, or one for each suspended step."""
+    command, waiting = f"wf resume {state.run_id}", state.suspended_steps
+    hints = []
+    for step in waiting:
         assert step.suspension is not None
-        command += f" --data '{json.dumps(example_answer(step.suspension.schema))}'"
-    return command
+        label = next(iter(step.suspension.labels), "")
+        which = (
+            f" --label {shlex.quote(label)}" if label else f" --step {shlex.quote(step.path)}" if waiting[1:] else ""
+        )
+        hints.append(f"{command}{which} --data '{json.dumps(example_answer(step.suspension.schema))}'")
+    return hints or [command]
 
 
 # -- the run's bracket -------------------------------------------------------------------------------------------------

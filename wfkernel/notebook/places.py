@@ -6,6 +6,7 @@ stays the text it is: nothing here makes a `Path` of it, which would turn ``s3:/
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,11 @@ def read_notebook(path: str) -> Any:
 
     _check_there(path)
     try:
-        return load_notebook_node(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # of names that do not end in .ipynb: told below, if it matters
+            return load_notebook_node(path)
     except Exception as error:  # every handler raises what its library raises
         raise _unreadable(path, error) from error
 
@@ -69,4 +74,6 @@ def _check_there(path: str) -> None:
 
 def _unreadable(path: str, error: Exception) -> DefinitionError:
     reason = str(error).strip().splitlines() or [type(error).__name__]
+    if path.endswith(".py"):
+        return DefinitionError(f"{path} is a file of Python, no notebook")
     return DefinitionError(f"cannot read the notebook {path}: {reason[0]}")

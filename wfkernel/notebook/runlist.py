@@ -13,7 +13,7 @@ _COLUMNS = ("run_id", "workflow", "status", "started_at", "seconds", "error")
 def _cells(row: dict[str, Any]) -> list[str]:
     shown = {**row, "status": "interrupted" if row["interrupted"] else row["status"]}
     shown["started_at"] = f"{row['started_at']:%Y-%m-%d %H:%M:%S}" if row["started_at"] else ""
-    return ["" if shown[name] is None else str(shown[name]) for name in _COLUMNS]
+    return ["" if shown[name] is None else " ".join(str(shown[name]).split()) for name in _COLUMNS]
 
 
 def render_runs_html(rows: list[dict[str, Any]]) -> str:

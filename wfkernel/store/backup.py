@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wfkernel.errors import StoreError
+from wfkernel.store.deeds import deeds_file
 
 if TYPE_CHECKING:
     from wfkernel.store.store import Store
@@ -71,6 +72,8 @@ def backup(store: Store, folder: Path, copied: Callable[[int, int], None] = lamb
         folder.mkdir(parents=True, exist_ok=True)
         with store.database.open():
             store.database.copy_to(target)
+        if deeds_file(store).exists():
+            shutil.copyfile(deeds_file(store), target.with_name(deeds_file(store).name))
         files = sorted(store.blobs.path.glob("??/*"))
         for number, file in enumerate(files, 1):
             beside = folder / store.blobs.path.name / file.parent.name / file.name

@@ -386,6 +386,8 @@ class Database:
 
     def _keep_up(self) -> None:
         """Fold what was journaled, in batches; close the file when nothing happened for a while."""
+        import duckdb
+
         pause = BATCH_SECONDS
         while not self._stop.is_set():
             self._wake.wait(timeout=None if self._connection is None else YIELD_SECONDS)
@@ -403,7 +405,8 @@ class Database:
                     self._journaled = True
                     self._wake.set()
                     pause = min(pause * 2, 1.0)
-                except StoreError as error:  # whoever reads next is told too; steps go on, in the journal
+                except (StoreError, duckdb.Error, OSError) as error:
+                    # Whoever reads next is told too; steps go on, in the journal.
                     _log.warning("what is written stays in the journal: %s", error)
                     self._journaled = True
                     return
@@ -432,6 +435,9 @@ def _explain(error: Exception, path: Path) -> StoreError:
         )
     if isinstance(error, OSError):
         return StoreError(f"cannot open the store {path}: {error.strerror or error}")
+    for reason in ("Permission denied", "Read-only file system"):
+        if reason in text:
+            return StoreError(f"cannot open the store {path}: {reason}")
     if "version number" in text:
         numbers = re.findall(r"version (?:number )?(\d+)", text)
         detail = f" (file format {numbers[0]}, readable {numbers[1]})" if len(numbers) > 1 else ""

@@ -1,4 +1,5 @@
-"""Who did what to runs, and when: the events that are somebody's deed (`wfkernel.engine.actor`), and edits of steps.
+"""Who did what, and when: the events that are somebody's deed (`wfkernel.engine.actor`), edits of steps, and what was done
+to the store as a whole (`wfkernel.store.deeds`).
 
 That a step was edited is seen when it is executed with other code than the last time in this run; whose edit it was is
 taken to be whoever acted on the run last.
@@ -6,10 +7,12 @@ taken to be whoever acted on the run last.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine import events as ev
+from wfkernel.store.deeds import noted_deeds
 from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
@@ -35,7 +38,10 @@ _EDITED: Final = "edited"
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """One thing somebody did. `at` is in seconds since the epoch; `actor` is USER@HOST, empty where nobody noted it."""
+    """One thing somebody did. `at` is in seconds since the epoch; `actor` is USER@HOST, empty where nobody noted it.
+
+    What was done to the store has no `run_id` and the `seq` 0.
+    """
 
     run_id: str
     seq: int
@@ -49,8 +55,6 @@ class Deed:
 
 def history(store: Store, run_id: str | None = None, *, limit: int = 50) -> list[Deed]:
     """The newest `limit` deeds, of one run or of all, oldest first."""
-    import json
-
     with store.database.open() as connection:
         rows = execute(
             connection,
@@ -73,12 +77,15 @@ def history(store: Store, run_id: str | None = None, *, limit: int = 50) -> list
         who, via = last.get(run, ("", ""))
         step = path or str(payload.get("to", ""))
         deeds.append(Deed(run, seq, ts, who, via, _WORDS.get(type_, _EDITED), step, _detail(type_, payload)))
+    if run_id is None:
+        whole = [Deed("", 0, d["at"], d["actor"], d["via"], d["what"], "", d["detail"]) for d in noted_deeds(store)]
+        deeds = sorted([*deeds, *whole], key=lambda deed: deed.at)[-limit:]
     return deeds
 
 
 def _detail(type_: str, payload: dict[str, Any]) -> str:
     if type_ == ev.STEP_RESUMED:
-        return str(payload.get("data"))
+        return json.dumps(payload.get("data"), ensure_ascii=False)
     if payload.get("restored_from"):
         return f"restored from {payload['restored_from']}, checkpoint {payload.get('checkpoint', '')}"
     return str(payload.get("reason") or payload.get("by") or payload.get("mode") or "")

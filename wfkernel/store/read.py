@@ -32,10 +32,13 @@ def read_events(
 @contextlib.contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """All of what is done inside, or nothing of it."""
+    import duckdb
+
     connection.execute("BEGIN")
     try:
         yield
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        with contextlib.suppress(duckdb.TransactionException):  # a commit that failed has ended it already
+            connection.execute("ROLLBACK")
         raise

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.errors import StoreError, ValueUnreadable
 from wfkernel.store.checkpoints import checksum
+from wfkernel.store.deeds import note_deed
 from wfkernel.store.fsck import first_bad_events
 from wfkernel.store.projection import relink
 from wfkernel.store.read import transaction
@@ -89,6 +90,8 @@ def trust(store: Store) -> int:
                         [text, checksum(text), id_],
                     )
             relink(connection, sorted(runs))
+    if signed:
+        note_deed(store, "trusted", f"values signed: {signed}")
     return signed
 
 

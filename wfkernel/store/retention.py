@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.errors import DefinitionError
+from wfkernel.store.deeds import note_deed
 from wfkernel.store.read import transaction
 from wfkernel.store.references import referenced
 from wfkernel.store.sql import execute
@@ -62,6 +63,8 @@ def prune(
         values, size = _collect(connection, store, [run["run_id"] for run in runs], dry_run)
         if not dry_run:
             store.database.checkpoint()
+    if not dry_run and (runs or values):
+        note_deed(store, "pruned", f"runs: {len(runs)}, value files: {values}")
     return Pruned(runs, values, size)
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine.events import Event
 from wfkernel.errors import StoreCorrupt, StoreError
+from wfkernel.store.deeds import note_deed
 from wfkernel.store.fsck import Problem, check, first_bad_events
 from wfkernel.store.projection import insert_events, rebuild, relink
 from wfkernel.store.read import transaction
@@ -83,10 +84,9 @@ def salvage(store: Store, backup: Path | None = None) -> Salvaged:
     with store.database.open() as connection:  # which takes in the journals
         journaled = _scalar(connection, "SELECT count(*) FROM wf.events") - from_backup
         saved, unread = _add_what_is_readable(connection, kept_in)
-        return Salvaged(
-            kept_in, backup, from_backup, journaled, saved, _scalar(connection, "SELECT count(*) FROM wf.runs"), unread,
-            first_bad_events(connection),
-        )  # fmt: skip
+        runs, bad = _scalar(connection, "SELECT count(*) FROM wf.runs"), first_bad_events(connection)
+    note_deed(store, "recovered", f"runs: {runs}; the file that could not be read is {kept_in}")
+    return Salvaged(kept_in, backup, from_backup, journaled, saved, runs, unread, bad)
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:

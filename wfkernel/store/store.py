@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import functools
 import importlib.util
+import logging
 import os
 import re
 import threading
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from wfkernel.store.context import Context
 
 __all__ = ["Store", "open_store"]
+
+_log = logging.getLogger("wfkernel")
 
 
 class Store:
@@ -99,8 +102,11 @@ class Store:
             return owner, journal
         with self._lock:
             if self._owner is None or self._journal is None or self._owner.pid != os.getpid():  # first use, or forked
-                self._owner = Owner(self.owners)
-                self._journal = Journal(self.journals, self._owner.identity)
+                try:
+                    self._owner = Owner(self.owners)
+                    self._journal = Journal(self.journals, self._owner.identity)
+                except OSError as error:
+                    raise self._unwritable(error) from error
             return self._owner, self._journal
 
     def append(self, events: list[Event], *, durable: bool = True) -> None:
@@ -331,9 +337,14 @@ def _decided(state: RunState, decide: Decide, owner: str) -> list[Event]:
 
 
 def _close_if_alive(store: weakref.ref[Store]) -> None:
+    import duckdb
+
     opened = store()
     if opened is not None:
-        opened.close()
+        try:
+            opened.close()
+        except (StoreError, duckdb.Error, OSError) as error:
+            _log.warning("what was written stays in the journal: %s", error)
 
 
 _stores: dict[Path, Store] = {}

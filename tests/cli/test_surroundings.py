@@ -1,0 +1,108 @@
+"""``wf`` where something around it is not as it should be: folders that may not be written, a full disk, a pipe nobody reads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import JOBS, REPOSITORY
+
+WF = [sys.executable, "-m", "wfkernel"]
+AS_ANYBODY = (
+    ["setpriv", "--inh-caps=-dac_override,-dac_read_search", "--bounding-set=-dac_override,-dac_read_search"]
+    if os.geteuid() == 0
+    else []
+)
+"""Root may write everywhere; without these two rights it may not."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "jobs.py").write_text(JOBS)
+    (tmp_path / "pyproject.toml").touch()
+    for name in [name for name in os.environ if name.startswith("WFKERNEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WFKERNEL_KEY_FILE", str(tmp_path.parent / "key"))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    return tmp_path
+
+
+def wf(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*AS_ANYBODY, *WF, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def test_a_folder_that_may_not_be_written_is_told_in_one_line(folder: Path) -> None:
+    folder.chmod(0o555)
+    try:
+        for command in (["run", "jobs.py:orders", "-p", "rows=1"], ["graph", "jobs.py:orders", "-o", "graph.svg"]):
+            done = wf(folder, *command)
+            assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+            assert done.stderr.endswith(": Permission denied\n")
+        found = wf(folder, "doctor")
+        assert found.returncode == 1
+        assert f"WRONG   folder       {folder} cannot be written" in found.stdout
+    finally:
+        folder.chmod(0o755)
+
+
+def test_a_store_that_may_not_be_written_or_read_is_told_in_one_line(folder: Path) -> None:
+    assert wf(folder, "run", "jobs.py:orders", "-p", "rows=1").returncode == 0
+    store = folder / ".wfkernel"
+    for place, mode, command in (
+        (store / "journal", 0o555, ["run", "jobs.py:orders", "-p", "rows=1"]),
+        (store / "store.duckdb", 0o000, ["ls"]),
+    ):
+        was = place.stat().st_mode
+        place.chmod(mode)
+        done = wf(folder, *command)
+        place.chmod(was)
+        assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+        assert done.stderr.endswith(": Permission denied\n")
+    assert wf(folder, "ls", "--json").stdout.count('"status": "success"') == 1
+
+
+def test_a_full_disk_and_a_pipe_that_nobody_reads_end_it_quietly(folder: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*WF, "guide"], cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "wf: what was printed: No space left on device\n")
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*WF, "schema"], cwd=folder, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_ctrl_c_says_how_to_go_on_and_what_was_done_is_kept(folder: Path) -> None:
+    command = [*WF, "run", "jobs.py:slow", "-p", "rows=1", "--run-id", "stopped"]
+    running = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while "step.start" not in wf(folder, "events", "stopped").stdout and time.monotonic() < until:
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    said = running.communicate()[1]
+    assert (running.returncode, said) == (130, "\nwf: interrupted. Continue with: wf resume stopped\n")
+    (folder / "go").touch()
+    assert wf(folder, "resume", "stopped").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("bash", {"COMP_WORDS": "wf validate --imp", "COMP_CWORD": "2"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "wf validate --imp"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "wf validate --imp", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_each_shell_completes(folder: Path, shell: str, line: dict[str, str]) -> None:
+    program = [sys.executable, "-c", "import sys; sys.argv = ['wf']; from wfkernel.cli import main; main()"]
+    asked = {**os.environ, "_WF_COMPLETE": f"complete_{shell}", **line}
+    done = subprocess.run(program, cwd=folder, env=asked, capture_output=True, text=True, check=False)
+    assert "--import" in done.stdout, done.stderr
