@@ -136,7 +136,7 @@ def test_by_command(store):
     ended(store, "old", 40)
     store.close()
     dry = wf("prune", "--older-than", "30d", "--keep-last", "0", "--dry-run", store=store)
-    assert dry.stdout.splitlines()[-1] == "would delete 1 runs and 0 value files (0.0 MB)"
+    assert dry.stdout.splitlines()[-1] == "would delete 1 run and 0 value files (0.0 MB)"
     done: subprocess.CompletedProcess[str] = wf("prune", "--older-than", "30d", "--json", store=store)
     assert [run["run_id"] for run in json.loads(done.stdout)["runs"]] == ["old"]
     wrong = wf("prune", "--older-than", "soon", store=store)

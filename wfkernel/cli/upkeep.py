@@ -81,7 +81,7 @@ def recover(
         )
         return
     aside = f"; what was taken out is in {done.kept_in}" if done.kept_in else ""
-    taken = f"{counted(done.removed, 'event')} taken out"
+    taken = f"{counted(done.removed, 'event')} {'was' if done.removed == 1 else 'were'} taken out"
     typer.echo(f"run {done.run_id} is as it was at event {done.seq}, {taken}{aside}")
     if done.state is not None and done.state.status not in ("success", "canceled"):
         typer.echo(f"go on with it: wf resume {done.run_id}")
