@@ -10,7 +10,7 @@ import pytest
 
 from wfkernel.errors import DefinitionError
 from wfkernel.notebook import places
-from wfkernel.notebook.reading import read_cells
+from wfkernel.plan.reading import read_cells
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wfkernel.errors import DefinitionError
-from wfkernel.notebook import reading
+from wfkernel.plan import reading
 
 __all__ = ["absolute", "beside", "folder", "is_remote", "read_cells", "read_notebook", "stem"]
 

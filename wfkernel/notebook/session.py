@@ -29,7 +29,6 @@ from wfkernel.notebook.dispatch import DispatchedCell
 from wfkernel.notebook.home import Home
 from wfkernel.notebook.namespace import Namespace
 from wfkernel.notebook.prose import cell_doc, keep_prose
-from wfkernel.notebook.reading import read_cells
 from wfkernel.notebook.runs import RUN_VARIABLE, NotebookRuns
 from wfkernel.notebook.stalemarks import StaleMarks
 from wfkernel.notebook.stepline import Refresher, StepLine
@@ -38,6 +37,7 @@ from wfkernel.notebook.transform import call, is_valid, wrap
 from wfkernel.plan.cell import CellStep, make_step, split_cell
 from wfkernel.plan.graph import Circular
 from wfkernel.plan.outline import Outline, outline_of
+from wfkernel.plan.reading import read_cells
 from wfkernel.store.codecs import decode_names
 from wfkernel.store.store import Store, open_store
 

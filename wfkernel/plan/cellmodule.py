@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import linecache
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from types import ModuleType
 
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.export import SourceCell, export_module
+from wfkernel.plan.reading import read_cells
 
 __all__ = ["load_cells"]
 
@@ -32,12 +32,14 @@ def load_cells(notebook: Path) -> ModuleType:
 def _loaded(notebook: Path, stamp: int) -> ModuleType:
     import cloudpickle
 
-    text = notebook.read_text("utf-8")
-    cells = [
-        SourceCell(number, "".join(cell["source"]), "parameters" in cell.get("metadata", {}).get("tags", ()))
-        for number, cell in enumerate(json.loads(text)["cells"], 1)
-        if cell["cell_type"] == "code"
-    ]
+    try:
+        cells = [
+            SourceCell(number, cell["source"], "parameters" in cell["metadata"].get("tags", ()))
+            for number, cell in enumerate(read_cells(notebook), 1)
+            if cell["cell_type"] == "code"
+        ]
+    except ValueError as error:
+        raise DefinitionError(f"{notebook} is no notebook: {error}") from None
     source = export_module(cells, notebook.stem, notebook.name, runnable=False)
     name = f"{notebook.stem}_{hashlib.blake2b(str(notebook).encode(), digest_size=4).hexdigest()}"
     module = ModuleType(name)

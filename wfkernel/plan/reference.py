@@ -15,7 +15,6 @@ import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
-import json
 import re
 import sys
 from dataclasses import dataclass
@@ -157,16 +156,15 @@ def _names_in(path: Path) -> frozenset[str] | None:
 
 def _cell_steps(notebook: Path) -> list[str] | str:
     """The names of a notebook's steps, or why it has none."""
-    from wfkernel.plan.outline import outline
+    from wfkernel.plan.outline import outline_of
+    from wfkernel.plan.reading import read_cells
 
     try:
-        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        return [step.name for step in outline_of(read_cells(notebook)).steps]
     except FileNotFoundError:
         return f"there is no notebook {notebook.name} in {notebook.parent}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         return f"{notebook.name} is no notebook: {error}"
-    sources = ["".join(cell.get("source", "")) if cell.get("cell_type") == "code" else None for cell in cells]
-    return [step.name for step in outline(sources).steps]
 
 
 def find(address: Address, folder: Path) -> Any:
