@@ -91,3 +91,9 @@ def test_importing_the_workers_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_worker_process_starts_without_an_event_loop():
+    code = "import sys; import wfkernel.workers.child; print({'asyncio', 'ssl', 'pydantic', 'cloudpickle'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

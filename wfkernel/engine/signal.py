@@ -5,7 +5,6 @@ The run has one; an attempt that a worker or a time limit may end by itself has 
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import threading
 from collections.abc import Callable, Iterator
@@ -49,6 +48,8 @@ class CancelSignal:
 
     async def wait(self) -> None:
         """Wait until the signal is set."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
 

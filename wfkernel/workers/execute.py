@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable
 from dataclasses import dataclass
@@ -55,6 +54,8 @@ def execute(call: Call, step: StepContext, signal: CancelSignal) -> Outcome:
         with running(step), signalled_by(signal):
             result = call.function(*call.args, **call.kwargs)
             if inspect.isawaitable(result):
+                import asyncio  # takes a third of the start of a worker process, which may never need it
+
                 result = asyncio.run(_awaited(result))
         if inspect.isasyncgen(result) or inspect.isgenerator(result):
             raise DefinitionError(f"step '{call.path}' yields its results one by one: give it worker=\"inline\".")

@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from wfkernel.engine.answers import validate_answer
 from wfkernel.engine.context import Label, running
 from wfkernel.engine.remember import remembered
 from wfkernel.engine.signal import CancelSignal, cancel_signal, signalled_by
@@ -72,6 +71,8 @@ class RemoteStep:
     # -- suspend ----------------------------------------------------------------------------------------------------
 
     def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Label = ()) -> Any:
+        from wfkernel.engine.answers import validate_answer
+
         index = self._asked
         self._asked += 1
         self._relay("answer", model, message, payload, label)
