@@ -26,6 +26,7 @@ from wfkernel.engine.sessions import Session
 from wfkernel.engine.workflow import Workflow
 from wfkernel.errors import DefinitionError, RunNotFound, RunNotSuspended
 from wfkernel.plan.step import step
+from wfkernel.store.store import Store
 
 calls: list[Any] = []
 
@@ -382,6 +383,26 @@ def test_runs_of_a_session_share_its_state_artifacts_and_history(tmp_path: Path)
     assert again.state == {"seen": [1, 2]}
     assert (again.artifacts, again.artifact("latest")) == (["latest"], {"x": 2})
     assert [(run["workflow"], run["status"]) for run in again.history] == [("w", "success")] * 2
+
+
+def test_a_run_that_goes_on_elsewhere_has_its_session_again(tmp_path: Path) -> None:
+    async def ask(x: Any, ctx: Any) -> Any:
+        ctx.session.set(asked=x)
+        return [ctx.suspend(), ctx.session.id, ctx.session.get("asked")]
+
+    store = Store(tmp_path / "store.duckdb")
+    flow = Workflow("w", store=store).then(ask).commit()
+    go(flow.create_run("r", session=Session("sales", tmp_path / "sessions")).start(1))
+    store.close()
+    store = flow.options.store = flow.options.codec = Store(tmp_path / "store.duckdb")
+    assert go(flow.create_run("r").resume("yes")).result == ["yes", "sales", 1]
+    assert [run["status"] for run in Session("sales", tmp_path / "sessions").history] == ["suspended", "success"]
+    go(flow.create_run("s", session=Session("gone", tmp_path / "moved")).start(1))
+    (tmp_path / "moved").rename(tmp_path / "elsewhere")
+    with pytest.raises(SessionError, match="not there any more"):
+        go(flow.create_run("s").resume("yes"))
+    assert flow.create_run("s").status == "suspended"
+    store.close()
 
 
 def test_processes_that_change_a_session_lose_no_change(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,3 +166,8 @@ def test_retry_on_is_a_class_several_or_a_function() -> None:
     assert RetryPolicy(1, retry_on=OSError).applies_to(FileNotFoundError())
     assert not RetryPolicy(1, retry_on=(OSError, KeyError)).applies_to(ValueError())
     assert RetryPolicy(1, retry_on=lambda e: "503" in str(e)).applies_to(ValueError("503"))
+
+
+def test_what_cannot_carry_its_options_is_refused_with_what_to_do() -> None:
+    with pytest.raises(DefinitionError, match="call it in a function of your own"):
+        step(id="nap")(time.sleep)

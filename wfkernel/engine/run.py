@@ -210,6 +210,7 @@ class Run:
             "input": value,
             "state": initial,
             "session": self._session_id,
+            **({"session_kept": kept} if self.session is not None and (kept := self.session.kept()) else {}),
             "resource": self.resource,
             "definition": self.program.definition_digest() if self.options.store is not None else "",
             "owner": self._store.owner,
@@ -268,7 +269,7 @@ class Run:
             answered = [(ev.STEP_RESUMED, t, _answer(state, t, data)) for t in targets]
             return [*answered, (ev.RUN_RESUME, "", {"status": "running", "by": "resume"})]
 
-        self._claim(decide, migrates=True)
+        self._claim(decide, goes_on=True)
         return await self._drive(self._new_core(per_step), reveal(self.state.input, self.options.codec))
 
     async def restart(self, *, per_step: bool = False) -> RunResult:
@@ -291,7 +292,7 @@ class Run:
                 (ev.RUN_RESTART, "", {"status": "running", "reason": "restart"}),
             ]
 
-        self._claim(decide, migrates=True)
+        self._claim(decide, goes_on=True)
         return await self._drive(self._new_core(per_step), reveal(self.state.input, self.options.codec))
 
     async def proceed(self, *, per_step: bool = False) -> RunResult:
@@ -302,7 +303,7 @@ class Run:
                 raise RunNotActive(f"run '{self.run_id}' is {state.status}, not paused.")
             return [(ev.RUN_CONTINUE, "", {"status": "running"})]
 
-        self._claim(decide, migrates=True)
+        self._claim(decide, goes_on=True)
         return await self._drive(self._new_core(per_step), reveal(self.state.input, self.options.codec))
 
     async def retry(self, *, per_step: bool = False) -> RunResult:
@@ -319,7 +320,7 @@ class Run:
                 raise RunNotActive(f"run '{self.run_id}' is {state.status}: there is nothing to try again.")
             return retry_events(self.program, state, self.options.codec)
 
-        self._claim(decide, migrates=True)
+        self._claim(decide, goes_on=True)
         return await self._drive(self._new_core(per_step), reveal(self.state.input, self.options.codec))
 
     async def time_travel(
@@ -354,7 +355,7 @@ class Run:
                 _memory.keep(self._recorder.state)
             else:
                 await self._recorder.record(ev.RUN_START, {"status": "pending", "workflow": self.program.id, "state": {}, "mode": self.program.mode, **self._version()})  # fmt: skip
-        self._claim(decide, migrates=True)
+        self._claim(decide, goes_on=True)
         core = self._new_core(per_step, target)
         start = reveal(self.state.input, codec)
         if "" in self.state.steps:  # the run's own input was replaced
@@ -529,11 +530,13 @@ class Run:
         except RunNotFound:
             return None
 
-    def _claim(self, decide: Callable[[RunState], list[Change]], *, new: bool = False, migrates: bool = False) -> None:
+    def _claim(self, decide: Callable[[RunState], list[Change]], *, new: bool = False, goes_on: bool = False) -> None:
+        if goes_on and self.session is None and self.state.session_kept:  # before anything is changed
+            self.session = Session.reopened(self.state.session, self.state.session_kept, self.options.codec)
         added: list[Change] = []
 
         def noted(state: RunState) -> list[Change]:
-            added[:] = [*(self._migration(state) if migrates else []), *decide(state)]
+            added[:] = [*(self._migration(state) if goes_on else []), *decide(state)]
             return added
 
         state = self._store.claim(self.run_id, noted, new=new, known=self.state)

@@ -13,7 +13,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -110,6 +110,24 @@ class Session:
     def note_run(self, run_id: str, workflow: str, status: str) -> None:
         """Add a run to the history; the engine does this."""
         self._append({"run": {"run_id": run_id, "workflow": workflow, "status": status, "ts": time.time()}})
+
+    # -- runs that go on elsewhere -------------------------------------------------------------------------------------
+
+    def kept(self) -> dict[str, Any]:
+        """Where it is kept, for `reopened`; empty for one that lives in this process alone."""
+        if self._folder is None:
+            return {}
+        return {"folder": str(self._folder.resolve()), **({"encoded": True} if self._codec is not None else {})}
+
+    @classmethod
+    def reopened(cls, id: str, kept: Mapping[str, Any], codec: Codec | None) -> Session:
+        """The session `id` of a run that says it is kept there. Raises `SessionError` if it is not there any more."""
+        if not Path(kept["folder"]).is_dir():
+            raise SessionError(
+                f"session '{id}' was kept in {kept['folder']}, which is not there any more. Give the run its session: "
+                "create_run(run_id, session=Session(...))."
+            )
+        return cls(id, kept["folder"], codec if kept.get("encoded") else None)
 
     # -- nested runs --------------------------------------------------------------------------------------------------
 

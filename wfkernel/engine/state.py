@@ -128,6 +128,8 @@ class RunState:
     """The state the run began with."""
     result: Any = None
     session: str = ""
+    session_kept: dict[str, Any] = field(default_factory=dict)
+    """Where the session is kept, see `wfkernel.engine.sessions.Session.kept`."""
     resource: str = ""
     wake_at: float | None = None
     decisions: dict[str, Any] = field(default_factory=dict)
@@ -253,6 +255,7 @@ def _run_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.chart = payload.get("chart", {})
     state.definition, state.function = payload.get("definition", ""), payload.get("function")
     state.session, state.resource = payload.get("session", ""), payload.get("resource", "")
+    state.session_kept = payload.get("session_kept", {})
     state.source, state.imports = payload.get("source", ""), payload.get("imports", [])
     state.started_at = event.ts
     state.workflow = payload.get("workflow", "")

@@ -219,7 +219,11 @@ def step(function: Any = None, /, **options: Any) -> Any:
 def _decorate(function: Any, options: dict[str, Any]) -> Any:
     if not callable(function) or isinstance(function, type):
         raise DefinitionError(f"@step goes on a function, not on {function!r}.")
-    function.__wf_step__ = _make_spec(function, options)
+    spec = _make_spec(function, options)
+    try:
+        function.__wf_step__ = spec
+    except AttributeError:
+        raise DefinitionError(f"@step cannot go on {function!r}: call it in a function of your own.") from None
     return function
 
 
