@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,30 +21,81 @@ from tests.browser.conftest import REPOSITORY
 
 VERSIONS: Final = ("6.31.0", "7.3.0", "7.4.0")
 NEEDED_BY_OLDER: Final = ("nest_asyncio",)
-START: Final = "<!-- front ends: python -m tests.front_ends --write -->"
+MARK: Final = "front ends: python -m tests.front_ends --write"
 END: Final = "<!-- end -->"
 
-IN_KERNELS: Final = {
-    "Suspend, Cancel while a cell sleeps, loops or awaits": ("test_stops", "test_a_command_suspends_a_busy_step"),
-    "… with subshells in use": ("test_stops", "test_subshells_change_nothing"),
-    "… while workers execute a step": ("test_stops", "test_a_step_in_workers_is_suspended_too"),
-    "… while a graph of steps runs": ("test_stops", "test_a_graph_run_stops_all_its_steps"),
-    "Interrupt suspends, the step runs again": ("test_stops", "test_interrupt_suspends"),
-    "a second Interrupt cancels": ("test_stops", "test_a_second_interrupt_cancels"),
-    "output, displays, figures from workers": ("test_output", "test_a_workers_prints_displays_and_figures"),
-    "text of a worker process while it runs": ("test_output", "test_text_of_a_worker_process_arrives"),
-    "steps in parallel write under their own cells": ("test_output", "test_steps_in_parallel_write_under"),
-    "threads of a step write under it, while other cells run": ("test_output", "test_a_thread_the_step_started"),
-    "restored steps show what they showed": ("test_output", "test_a_restored_step_shows_what_it_showed"),
-}
-IN_BROWSERS: Final = {
-    "Suspend button in the toolbar": ("test_labextension", "test_the_toolbar_button_suspends_a_busy_cell"),
-    "a graph run shows each step under its own cell": (
-        "test_labextension",
-        "test_a_graph_run_shows_each_step_under_its_own_cell",
+
+@dataclass(frozen=True)
+class Proof:
+    """The tests that stand for a feature: with the kernel alone, and with a browser in front of it. "" for none."""
+
+    kernel: str = ""
+    browser: str = ""
+
+
+FEATURES: Final = {
+    "Suspend, Cancel while a cell sleeps, loops or awaits": Proof(
+        "test_stops.py::test_a_command_suspends_a_busy_step_in_one_line",
+        "test_busy_cells.py::test_the_buttons_of_the_run_view_stop_a_busy_cell",
     ),
-    "list of runs, Resume, Cancel": ("test_labextension", "test_the_panel_lists_runs_and_resumes"),
-    "Resume opens the form": ("test_labextension", "test_answering_goes_to_the_form"),
+    "… with subshells in use": Proof(
+        "test_stops.py::test_subshells_change_nothing",
+        "test_busy_cells.py::test_the_buttons_of_the_run_view_stop_a_busy_cell",
+    ),
+    "… while workers execute a step": Proof(
+        "test_stops.py::test_a_step_in_workers_is_suspended_too",
+        "test_busy_cells.py::test_the_suspend_button_stops_workers",
+    ),
+    "… while a graph of steps runs": Proof(
+        "test_stops.py::test_a_graph_run_stops_all_its_steps",
+        "test_busy_cells.py::test_the_suspend_button_of_the_toolbar_stops_a_graph_of_steps",
+    ),
+    "Interrupt suspends, the step runs again": Proof(
+        "test_stops.py::test_interrupt_suspends_and_the_step_runs_again_from_its_start",
+        "test_busy_cells.py::test_the_square_button_suspends_and_the_step_runs_again",
+    ),
+    "a second Interrupt cancels": Proof(
+        "test_stops.py::test_a_second_interrupt_cancels",
+        "test_busy_cells.py::test_the_square_button_pressed_twice_cancels",
+    ),
+    "output, displays, figures from workers, text while they run": Proof(
+        "test_output.py::test_a_workers_prints_displays_and_figures_are_the_cells",
+        "test_busy_cells.py::test_workers_and_threads_write_under_their_cell_while_they_run",
+    ),
+    "threads of a step write under it, while other cells run": Proof(
+        "test_output.py::test_a_thread_the_step_started_writes_under_the_step_while_another_cell_runs",
+        "test_busy_cells.py::test_workers_and_threads_write_under_their_cell_while_they_run",
+    ),
+    "steps in parallel write under their own cells": Proof(
+        "test_output.py::test_steps_in_parallel_write_under_their_own_cells_and_keep_their_figures_apart",
+        "test_labextension.py::test_a_graph_run_shows_each_step_under_its_own_cell",
+    ),
+    "restored steps show what they showed": Proof(
+        "test_output.py::test_a_restored_step_shows_what_it_showed",
+        "test_busy_cells.py::test_a_restored_step_shows_again_what_it_showed",
+    ),
+    "Suspend button in the toolbar": Proof(
+        browser="test_labextension.py::test_the_toolbar_button_suspends_a_busy_cell"
+    ),
+    "list of runs: Suspend, Resume, Cancel": Proof(
+        browser="test_labextension.py::test_the_panel_lists_runs_and_resumes_the_stopped_one"
+    ),
+    "… a click opens the run, at its present step": Proof(
+        browser="test_labextension.py::test_a_workflow_beside_the_notebook_is_opened_at_its_present_step_and_stopped_from_the_list"
+    ),
+    "Resume opens the form": Proof(
+        browser="test_labextension.py::test_answering_goes_to_the_form_and_canceling_ends_the_run"
+    ),
+    "forms: errors at their fields, then the cells below run": Proof(
+        browser="test_runview.py::test_problems_stand_at_their_fields_and_the_rest_stays"
+    ),
+    "run view, from graph to traceback": Proof(
+        browser="test_live_runs.py::test_a_run_is_followed_from_graph_to_traceback"
+    ),
+    "… after the page was reloaded": Proof(browser="test_live_runs.py::test_a_page_that_is_reloaded_shows_the_truth"),
+    "… with 300 steps, 10,000 lines and the dark theme": Proof(
+        browser="test_live_runs.py::test_three_hundred_steps_and_ten_thousand_lines_stay_light"
+    ),
 }
 FRONT_ENDS: Final = ("JupyterLab", "Notebook 7")
 
@@ -50,12 +103,12 @@ Results = dict[str, list[bool]]
 """Name of a test, with its parameters -> whether it passed."""
 
 
-def run_tests(folder: str, modules: set[str], report: Path, path: Path | None = None) -> Results:
-    """Run test modules of `folder`, with `path` first on the import path."""
-    files = [str(REPOSITORY / "tests" / folder / f"{module}.py") for module in sorted(modules)]
-    python_path = os.pathsep.join(filter(None, [str(path or ""), str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+def run_tests(folder: str, tests: set[str], report: Path, path: Path) -> Results:
+    """Run tests of `folder`, each with all its parameters, with `path` first on the import path."""
+    python_path = os.pathsep.join(filter(None, [str(path), str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--timeout", "60", f"--junit-xml={report}", *files],
+        [sys.executable, "-m", "pytest", "-q", "--timeout", "180", f"--junit-xml={report}",
+         *(str(REPOSITORY / "tests" / folder / test) for test in sorted(tests))],
         cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": python_path}, check=False,
     )  # fmt: skip
     found: Results = {}
@@ -65,12 +118,15 @@ def run_tests(folder: str, modules: set[str], report: Path, path: Path | None = 
     return found
 
 
-def verdict(results: Results, test: str, front_end: str = "") -> str:
-    """yes, no, or nothing where no test looked."""
-    matching = [all(v) for name, v in results.items() if name.startswith(test)]
-    if front_end:
-        named = [all(v) for name, v in results.items() if name.startswith(test) and front_end in name]
-        matching = named or (matching if front_end == FRONT_ENDS[0] else [])
+def verdict(results: Iterable[Results], test: str, front_end: str = "") -> str:
+    """yes or no, or nothing where no test looked."""
+    name = test.partition("::")[2]
+    matching = [
+        all(passed)
+        for one in results
+        for case, passed in one.items()
+        if name and case.partition("[")[0] == name and front_end in case
+    ]
     return "" if not matching else "yes" if all(matching) else "no"
 
 
@@ -85,32 +141,51 @@ def unpack(version: str, folder: Path) -> Path:
 
 
 def table() -> str:
-    """The table, in Markdown."""
-    rows = {feature: [""] * (len(VERSIONS) + len(FRONT_ENDS)) for feature in (*IN_KERNELS, *IN_BROWSERS)}
+    """The table, in Markdown: a kernel's column tells of it alone and in both front ends, a front end's of all kernels.
+
+    A front end in which a feature works with some of them names these.
+    """
+    kernels: list[Results] = []
+    browsers: list[Results] = []
     with tempfile.TemporaryDirectory() as temporary:
-        for column, version in enumerate(VERSIONS):
-            folder = unpack(version, Path(temporary) / version)
-            modules = {module for module, _ in IN_KERNELS.values()}
-            results = run_tests("notebook", modules, Path(temporary) / f"{version}.xml", folder)
-            for feature, (_, test) in IN_KERNELS.items():
-                rows[feature][column] = verdict(results, test)
-        results = run_tests("browser", {module for module, _ in IN_BROWSERS.values()}, Path(temporary) / "browser.xml")
-        for column, front_end in enumerate(FRONT_ENDS, len(VERSIONS)):
-            for feature, (_, test) in IN_BROWSERS.items():
-                rows[feature][column] = verdict(results, test, front_end)
+        for version in VERSIONS:
+            path = unpack(version, Path(temporary) / version)
+            for folder, results in (("notebook", kernels), ("browser", browsers)):
+                tests = {proof.kernel if folder == "notebook" else proof.browser for proof in FEATURES.values()} - {""}
+                results.append(run_tests(folder, tests, Path(temporary) / f"{folder}-{version}.xml", path))
     heads = [*(f"ipykernel {version.rpartition('.')[0]}" for version in VERSIONS), *FRONT_ENDS]
     lines = [f"| | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
-    return "\n".join(lines + [f"| {feature} | {' | '.join(cells)} |" for feature, cells in rows.items()])
+    for feature, proof in FEATURES.items():
+        cells = []
+        for kernel, browser in zip(kernels, browsers, strict=True):
+            seen = {verdict([kernel], proof.kernel), verdict([browser], proof.browser)}
+            cells.append("no" if "no" in seen else max(seen))
+        for front_end in FRONT_ENDS:
+            works = [
+                v
+                for v, one in zip(VERSIONS, browsers, strict=True)
+                if verdict([one], proof.browser, front_end) == "yes"
+            ]
+            named = ", ".join(version.rpartition(".")[0] for version in works)
+            cells.append("yes" if len(works) == len(VERSIONS) else f"with {named}" if works else "no")
+        lines.append(f"| {feature} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def write_into_readme(mark: str, made: str) -> None:
+    """Replace what stands in the README between the comment `mark` and the end that follows it."""
+    readme = REPOSITORY / "README.md"
+    before, start, rest = readme.read_text("utf-8").partition(f"<!-- {mark} -->")
+    if not start:
+        raise SystemExit(f"the README has no place for it: <!-- {mark} -->")
+    readme.write_text(f"{before}{start}\n{made}\n{END}{rest.partition(END)[2]}", "utf-8")
 
 
 def main() -> None:
     made = table()
     print(made)
     if "--write" in sys.argv:
-        readme = REPOSITORY / "README.md"
-        text = readme.read_text("utf-8")
-        before, after = text.partition(START)[0], text.partition(END)[2]
-        readme.write_text(f"{before}{START}\n{made}\n{END}{after}", "utf-8")
+        write_into_readme(MARK, made)
 
 
 if __name__ == "__main__":

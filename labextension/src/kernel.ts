@@ -49,6 +49,10 @@ export interface IReply {
   current?: ICurrentRun | null;
   cell_id?: string;
   view?: string;
+  /** Whether a cell is running. */
+  busy?: boolean;
+  /** The views the kernel feeds. */
+  views?: string[];
 }
 
 interface ICommand {

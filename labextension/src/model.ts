@@ -11,6 +11,7 @@ import { ISignal, Signal } from '@lumino/signaling';
 import { Widget } from '@lumino/widgets';
 
 import { ICurrentRun, IReply, IRun, openView, problemOf, tell } from './kernel';
+import { revive } from './revive';
 
 const USES_WFKERNEL = /^\s*(%load_ext\s+wfkernel|%%step\b|%%workflow\b)/m;
 /** Milliseconds between two looks at an active run. */
@@ -180,6 +181,7 @@ export class RunsModel {
   }
 
   private _follow(panel: NotebookPanel): void {
+    void revive(panel);
     panel.sessionContext.statusChanged.connect((_, status) => {
       if (status.includes('restarting')) {
         this._forget();

@@ -124,8 +124,8 @@ class LabServer:
 class Notebook:
     """A notebook open in the page. Cells are counted from 0."""
 
-    def __init__(self, page: Page, path: Path) -> None:
-        self.page, self.path = page, path
+    def __init__(self, page: Page, path: Path, app: str = "lab/tree") -> None:
+        self.page, self.path, self.app = page, path, app
 
     def command(self, command: str, **arguments: Any) -> Any:
         """Run a JupyterLab command and wait until it is done."""
@@ -207,11 +207,15 @@ class Lab:
 
     def reopen(self, path: Path, app: Literal["lab/tree", "notebooks"] = "lab/tree") -> Notebook:
         """Open a notebook file that is there already, and wait for its kernel."""
-        self.page.goto(f"{self.server.url}/{app}/{path.name}?reset&token={self.server.token}")
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=TIMEOUT)
-        opened = Notebook(self.page, path)
+        self.visit(path, app)
+        opened = Notebook(self.page, path, app)
         opened.wait_idle()
         return opened
+
+    def visit(self, path: Path, app: str = "lab/tree") -> None:
+        """Open a notebook file that is there already, whatever its kernel does."""
+        self.page.goto(f"{self.server.url}/{app}/{path.name}?reset&token={self.server.token}")
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=TIMEOUT)
 
     def theme(self, name: str) -> None:
         """Change the theme, for example to `JupyterLab Dark`."""

@@ -14,6 +14,7 @@ from playwright.sync_api import Locator, expect
 from tests.browser.conftest import REPOSITORY, TIMEOUT
 
 pytestmark = pytest.mark.browser
+APPS = {"argvalues": ["lab/tree", "notebooks"], "ids": ["JupyterLab", "Notebook 7"]}
 
 SCREENSHOTS = REPOSITORY / "build" / "screenshots"
 
@@ -98,7 +99,7 @@ def go_on(notebook: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("nightly", ["lab/tree", "notebooks"], indirect=True, ids=["JupyterLab", "Notebook 7"])
+@pytest.mark.parametrize("nightly", indirect=True, **APPS)
 def test_a_run_is_followed_from_graph_to_traceback(nightly):
     view = nightly.view
     expect(box(view, "step load, success")).to_be_visible()
@@ -152,11 +153,12 @@ def test_what_the_file_keeps_of_a_run_at_rest_is_a_picture_and_the_page_stays_li
     expect(nightly.view).to_be_visible()
 
 
+@pytest.mark.parametrize("nightly", indirect=True, **APPS)
 def test_a_page_that_is_reloaded_shows_the_truth(lab, nightly):
     nightly.save()
     go_on(nightly)
     nightly.view.get_by_role("alert").first.wait_for()
-    again = lab.reopen(nightly.path)
+    again = lab.reopen(nightly.path, nightly.app)
     view = again.cell(1).locator(".wf-run")
     expect(view.get_by_role("alert").first).to_contain_text("not a number", timeout=TIMEOUT)
     view.get_by_role("tab", name="Log").click()
@@ -238,8 +240,9 @@ large
 """
 
 
-def test_three_hundred_steps_and_ten_thousand_lines_stay_light(lab):
-    notebook = lab.open([STEPS, MANY, "await large.start(1)\nprint('over')"])
+@pytest.mark.parametrize("app", **APPS)
+def test_three_hundred_steps_and_ten_thousand_lines_stay_light(lab, app):
+    notebook = lab.open([STEPS, MANY, "await large.start(1)\nprint('over')"], app)
     notebook.run_all()
     notebook.wait_output(2, "over")
     view = notebook.cell(1).locator(".wf-run")

@@ -128,9 +128,9 @@ def problem_of(control: Locator) -> str:
 
 
 @pytest.fixture
-def suspended(lab):
+def suspended(lab, request):
     """A notebook that ran up to its suspended step."""
-    notebook = lab.open(notebook_cells())
+    notebook = lab.open(notebook_cells(), getattr(request, "param", "lab/tree"))
     notebook.run_all()
     notebook.form = notebook.cell(2).locator("form")
     notebook.form.wait_for()
@@ -195,6 +195,7 @@ def test_notebook_7_runs_on_after_an_answer_too(lab):
     assert notebook.prompts() == [1, 2, 4, 5]
 
 
+@pytest.mark.parametrize("suspended", ["lab/tree", "notebooks"], indirect=True, ids=["JupyterLab", "Notebook 7"])
 def test_problems_stand_at_their_fields_and_the_rest_stays(suspended):
     form = suspended.form
     form.get_by_label("Reason").fill("x")

@@ -189,12 +189,22 @@ class StepRun:
         """Seconds since the current attempt began."""
         return time.perf_counter() - self._begun
 
-    def succeed(self, outputs: list[dict[str, Any]], seconds: float, shown: dict[str, Any] | None = None) -> None:
-        """The step is finished; when this returns its result survives anything. `shown`: record of what it showed."""
+    def succeed(
+        self,
+        outputs: list[dict[str, Any]],
+        seconds: float,
+        shown: dict[str, Any] | None = None,
+        *,
+        durable: bool = True,
+    ) -> None:
+        """The step is finished; when this returns its result survives anything. `shown`: record of what it showed.
+
+        Not `durable`: it survives anything once the next durable event is written, which has to follow at once.
+        """
         payload: dict[str, Any] = {"status": "success", "outputs": outputs, "duration": seconds}
         if shown is not None:
             payload["shown"] = shown
-        self.run.emit(ev.STEP_RESULT, payload, self.path, self.attempt, durable=True)
+        self.run.emit(ev.STEP_RESULT, payload, self.path, self.attempt, durable=durable)
 
     def failed(
         self, error: BaseException, retries: int, delay: float, shown: dict[str, Any] | None = None

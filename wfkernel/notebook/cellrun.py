@@ -120,7 +120,6 @@ class CellExecution:
         except BaseException as error:
             self._settle(session.stops.interrupts.cause_of(error))
         else:
-            session.check_finished()
             self._line.finish()
             if (stopped := session.stops.interrupts.pending()) is not None:  # too late for this step, not for the next
                 session.stops.note(stopped)
@@ -163,9 +162,15 @@ class CellExecution:
 
 
 def checkpoint(session: Session, run: StepRun, bound: dict[str, Any], seconds: float, shown: Shown | None) -> None:
-    """Save what a step bound and showed; when this returns the step is finished, whatever happens next."""
+    """Save what a step bound and showed; when this returns the step is finished, whatever happens next.
+
+    The run's end, if this was its last step, is written with it: both are on disk after one fdatasync.
+    """
     records = encode_names(bound, session.store.blobs)
-    run.succeed(records, seconds, _record(session, shown))
+    last = session.ends_with(run.path)
+    run.succeed(records, seconds, _record(session, shown), durable=not last)
+    if last:
+        session.run.finish("success")
     for record in records:
         session.namespace.bind(record["name"], bound[record["name"]], run.path, record["digest"])
 

@@ -139,9 +139,12 @@ class Commands:
         return {"step": path, "cell_id": (known.cell_id or "") if known else ""}
 
     def _status(self) -> Reply:
-        if not self._session.has_run:
-            return {"run": None}
-        return {"run": self._current()}
+        session = self._session
+        return {
+            "run": self._current() if session.has_run else None,
+            "busy": session.stops.busy,
+            "views": [view.widget.view_id for view in list(session.views.values())],
+        }
 
     def _runs(self) -> Reply:
         session = self._session

@@ -62,7 +62,6 @@ class DispatchedCell:
             else:
                 bound = await self._items(*self._step.options.foreach)
             checkpoint(self._session, self.run, bound, self.run.elapsed(), self._shown)
-            self._session.check_finished()
         except asyncio.CancelledError:
             self._session.stops.cut_short.append(self._line)  # its last word is said when it is noted who stopped it
             raise

@@ -83,7 +83,12 @@ class LiveView:
         shown = self.widget._repr_mimebundle_()
         data, metadata = shown if isinstance(shown, tuple) else (shown or {}, {})
         still = self._still()
-        return {**data, "text/html": still["html"], "text/plain": still["text"]}, metadata
+        if self._source.state.status not in RESTING:  # a page that finds no kernel has nothing newer to show
+            then = f"as it was at {time.strftime('%H:%M:%S')}: run the cell again to see how it is"
+            still = {"html": f"{still['html']}<p><em>{then}</em></p>", "text": f"{still['text']}\n{then}"}
+        # By this the lab extension finds the views of a notebook that is opened again (labextension/src/revive.ts).
+        mark = {"view": self.widget.view_id} | ({} if self.focus else {"run": self._source.state.run_id})
+        return {**data, "text/html": still["html"], "text/plain": still["text"]}, {**metadata, "wfkernel": mark}
 
     def show(self) -> None:
         """Display the view in the present cell."""

@@ -141,12 +141,17 @@ class Session:
 
     def check_finished(self) -> None:
         """End the run when every step it has is finished."""
-        # A headless run is ended by who started it: cells after the last step belong to it too.
-        if RUN_VARIABLE in os.environ:
-            return
-        state = self.run.state
-        if all(state.step(step.name).status in ("success", "skipped") for step in self.steps()):
+        if self.ends_with():
             self.run.finish("success")
+
+    def ends_with(self, path: str = "") -> bool:
+        """Whether the run, which goes on, has to be ended once the step `path` is finished: all the others are."""
+        state = self.run.state
+        # A headless run is ended by who started it: cells after the last step belong to it too.
+        if RUN_VARIABLE in os.environ or state.status == "success":
+            return False
+        names = (step.name for step in self.steps() if step.name != path)
+        return all(state.step(name).status in ("success", "skipped") for name in names)
 
     # -- what is known of the notebook -------------------------------------------------------------------------------
 
@@ -305,9 +310,10 @@ class Session:
         Raises `StepWaiting` or `DefinitionError` when something it reads cannot be there.
         """
         run = self.run
-        self.plan_run()
-        stored = self._missing(step)
-        inputs, superseded = self._inputs(step, stored)
+        steps = self.steps()
+        self.plan_run(steps)
+        stored = self._missing(step, steps)
+        inputs, superseded = self._inputs(step, stored, steps)
         if not step.options.always and run.decide(step.name, step.code, inputs) == "restore":
             done = run.state.step(step.name).done
             assert done is not None
@@ -319,16 +325,15 @@ class Session:
             self._fetch(name, source, record)
         return inputs, None
 
-    def plan_run(self) -> None:
+    def plan_run(self, steps: list[CellStep]) -> None:
         """Tell the run which steps there are."""
-        self.run.plan(
-            [{"path": s.name, "reads": sorted(s.names.reads), "binds": sorted(s.names.binds)} for s in self.steps()]
-        )
+        self.run.plan([{"path": s.name, "reads": sorted(s.names.reads), "binds": sorted(s.names.binds)} for s in steps])
 
     def fetch_inputs(self, step: CellStep) -> Inputs:
         """Put everything the step reads in place; returns what it is."""
-        stored = self._missing(step)
-        inputs, superseded = self._inputs(step, stored)
+        steps = self.steps()
+        stored = self._missing(step, steps)
+        inputs, superseded = self._inputs(step, stored, steps)
         for name, (source, record) in {**stored, **superseded}.items():
             self._fetch(name, source, record)
         return inputs
@@ -343,14 +348,14 @@ class Session:
         """Whether the step's ``--when`` holds."""
         return step.options.when is None or bool(eval(step.options.when, self.shell.user_ns))
 
-    def _inputs(self, step: CellStep, stored: Records) -> tuple[Inputs, Records]:
+    def _inputs(self, step: CellStep, stored: Records, steps: list[CellStep]) -> tuple[Inputs, Records]:
         """The digest and origin of everything the step reads, and which values must be put back before it runs.
 
         A step reads what the steps above it bound. When the namespace holds a later version of a name (the step itself
         ran before and changed it, or a step further down did), the version from above counts, so that running a cell
         twice gives the same result twice.
         """
-        order = {s.name: position for position, s in enumerate(self.steps())}
+        order = {s.name: position for position, s in enumerate(steps)}
         here = order.get(step.name, len(order))
         inputs: Inputs = {}
         superseded: Records = {}
@@ -388,7 +393,7 @@ class Session:
 
     # -- names that are not there ------------------------------------------------------------------------------------
 
-    def _missing(self, step: CellStep) -> Records:
+    def _missing(self, step: CellStep, steps: list[CellStep]) -> Records:
         """The saved values, of finished steps above, of what the step reads and the namespace lacks.
 
         Raises `StepWaiting` naming the steps it has to wait for, or `DefinitionError` for a name nothing binds.
@@ -399,7 +404,6 @@ class Session:
             return stored
         waits: list[str] = []
         known = self.outline()
-        steps = self.steps()
         place = next((i for i, s in enumerate(steps) if s.name == step.name), len(steps))
         for name in missing:
             binders = [s for s in steps[:place] if name in s.names.binds or name in s.names.stores]

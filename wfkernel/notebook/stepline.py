@@ -33,6 +33,7 @@ class StepLine:
         self._live = is_live(session.shell)
         self._display_id = f"wfkernel-{uuid.uuid4().hex}"
         self._shown = False
+        self._sent = 0.0
         self._stale = ""
         self._asks = False
         self._lock = threading.Lock()
@@ -62,8 +63,9 @@ class StepLine:
             self._send()
 
     def refresh(self) -> None:
-        """Show the present state."""
-        self._send()
+        """Show the present state, unless what is shown is hardly older."""
+        if time.monotonic() - self._sent >= PERIOD:
+            self._send()
 
     def _send(self) -> None:
         run = self._session.run
@@ -89,6 +91,7 @@ class StepLine:
         with self._lock:
             message = "update_display_data" if self._shown else "display_data"
             self._shown = self._live
+            self._sent = time.monotonic()
             publish(self._session.shell, self._parent, message, content)
 
 
@@ -118,16 +121,17 @@ class Refresher:
 
     def changed(self) -> None:
         """Something happened: the targets are out of date."""
-        self._changed.set()
+        if self._targets:
+            self._changed.set()
 
     def _work(self) -> None:
         while True:
-            # The time-out shows a step that runs silently, and lets the thread end when nothing is left to show.
-            self._changed.wait(timeout=1.0)
+            # The time-out shows a step that runs silently, and lets the thread end when there was nothing left to show.
+            news = self._changed.wait(timeout=1.0)
             self._changed.clear()
             with self._lock:
                 targets = list(self._targets)
-                if not targets:
+                if not targets and not news:
                     self._thread = None
                     return
             for target in targets:
