@@ -34,7 +34,7 @@ duckdb-newest: $(VENV)/.test
 
 # Timings, printed; no test asserts a time.
 bench: $(VENV)/.test
-	for name in import_time step_overhead stop_latency frame_checkpoint engine workers store_steps context_recall context_search run_view latencies commands many_processes; do \
+	for name in import_time step_overhead stop_latency frame_checkpoint engine workers store_steps load_yaml context_recall context_search run_view latencies commands many_processes; do \
 	  echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name || exit 1; done
 
 # The same work in other engines, each installed in a folder of its own (~/.cache/wfkernel-peers).
