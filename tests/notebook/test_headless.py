@@ -158,6 +158,30 @@ def test_a_failed_run_is_continued_from_the_failed_step_after_mending_it(tmp_pat
     values = json.loads(wf(tmp_path, "replay", "--to", "approve", "--json").stdout)
     assert {value["name"] for value in values["names"]} == {"data", "total"}
 
+    # As a notebook, in another folder, it loads the values there were, with the step's code below.
+    debug = tmp_path / "elsewhere" / "debug.ipynb"
+    debug.parent.mkdir()
+    wf(tmp_path, "replay", "--to", "total", "-o", str(debug))
+    command(debug.parent, "jupyter", "execute", "--inplace", "--allow-errors", debug.name)
+    loaded, tried = nbformat.read(debug, as_version=4).cells
+    assert loaded.outputs[0].text.endswith(": data\n")
+    assert tried.source.startswith("open('ran'")
+    assert "ValueError" not in str(tried.outputs)
+
+
+def test_a_notebook_that_names_no_kernel_runs_in_pythons_and_one_that_is_not_there_is_told(tmp_path):
+    made = [N.new_code_cell("month = 1"), N.new_code_cell("%load_ext wfkernel"), N.new_code_cell("%%step a\nx = month")]
+    made[0].metadata["tags"] = ["parameters"]
+    book = N.new_notebook(cells=made)
+    nbformat.write(book, tmp_path / "bare.ipynb")
+    assert json.loads(wf(tmp_path, "run", "bare.ipynb", "-p", "month=2", "--json").stdout)["status"] == "success"
+    book.metadata["kernelspec"] = {"name": "pyton3", "display_name": "Python"}
+    nbformat.write(book, tmp_path / "bare.ipynb")
+    refused = wf(tmp_path, "run", "bare.ipynb", code=2).stderr
+    assert refused == (
+        "wf: bare.ipynb wants the kernel 'pyton3', which is not installed here (did you mean 'python3'?)\n"
+    )
+
 
 def said(tmp_path: Path, run_id: str) -> list[str]:
     lines = json.loads(wf(tmp_path, "logs", run_id, "--json").stdout)["lines"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,10 +89,19 @@ def _write(store: Store, found: Replay, output: Path) -> None:
     quick_jsonschema()
     import nbformat
 
+    from wfkernel.settings import load
+    from wfkernel.store.locate import find_store_path
+
     if output.exists():
         raise StoreError(f"there is a file {output} already: name another")
-    to = f" --to {found.step}" if found.step else ""
-    cells = [f"%load_ext wfkernel\n%workflow replay {found.run_id}{to}", _code(found) or "# the values are loaded"]
+    words = [found.run_id, *(["--to", found.step] if found.step else [])]
+    there = output.absolute().parent
+    if find_store_path(there) != store.path or load(there).origins["store"].startswith("WFKERNEL_"):
+        words += [
+            "--store",
+            str(store.path),
+        ]  # another store would be looked into there, or by who has not that variable
+    cells = [f"%load_ext wfkernel\n%workflow replay {shlex.join(words)}", _code(found) or "# the values are loaded"]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
     book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(book, output)
@@ -101,7 +111,7 @@ def _code(found: Replay) -> str:
     """What the step's cell in the run's notebook says now."""
     notebook = Path(found.source)
     if not found.step or notebook.suffix != ".ipynb" or not notebook.is_file():
-        return ""
+        return f"input  # of step '{found.step}'" if found.step and "input" in found.names else ""
     from wfkernel.notebook.places import read_cells
     from wfkernel.plan.cell import split_cell
 

@@ -28,6 +28,7 @@ from wfkernel.notebook.interrupts import INTERRUPT
 from wfkernel.notebook.prose import keep_prose
 from wfkernel.notebook.runs import new_run_id
 from wfkernel.plan.inputs import DeclaredInput, check_parameters, declared_inputs, parameter_from_text
+from wfkernel.plan.reference import did_you_mean
 from wfkernel.plan.schema import check_schema, example_answer
 
 if TYPE_CHECKING:
@@ -300,18 +301,37 @@ def _execute(
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
+    kernel = _kernel_of(source)
     if not places.is_remote(target):
         Path(target).parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
             source, target, parameters=parameters, engine_name="wfkernel", progress_bar=progress, cwd=cwd,
-            wfkernel_run=run_id, wfkernel_store=store, wfkernel_told=told or {},
+            wfkernel_run=run_id, wfkernel_store=store, wfkernel_told=told or {}, **kernel,
         )  # fmt: skip
     except NotebookSuspended as suspended:
         return suspended.state
     except (PapermillExecutionError, DeadKernelError):
         pass  # the run says what failed
     return store.load(run_id)
+
+
+def _kernel_of(notebook: str) -> dict[str, str]:
+    """What papermill is to be told of a notebook's kernel: all of it, for a notebook need not say any of it.
+
+    Raises `DefinitionError` for a kernel that is not installed.
+    """
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    metadata = places.read_metadata(notebook)
+    spec, language = metadata.get("kernelspec") or {}, metadata.get("language_info") or {}
+    name = spec.get("name") or "python3"
+    try:
+        installed = KernelSpecManager().get_kernel_spec(name)
+    except NoSuchKernel:
+        hint = did_you_mean(name, sorted(KernelSpecManager().find_kernel_specs()))
+        raise DefinitionError(f"{notebook} wants the kernel '{name}', which is not installed here{hint}") from None
+    return {"kernel_name": name, "language": language.get("name") or spec.get("language") or installed.language}
 
 
 def _filled(output: str | None, parameters: dict[str, Any]) -> str | None:

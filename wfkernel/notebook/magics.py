@@ -13,7 +13,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.display import display
 
 from wfkernel.engine.files import load_workflow
-from wfkernel.errors import DefinitionError, RunNotFound
+from wfkernel.errors import DefinitionError, RunNotFound, StoreError
 from wfkernel.notebook import frontend
 from wfkernel.notebook.exporting import export_notebook, write_export
 from wfkernel.notebook.rundiff import render_comparison_html, render_comparison_text
@@ -26,6 +26,7 @@ from wfkernel.plan.diagram import mermaid
 from wfkernel.plan.picture import svg
 from wfkernel.store.compare import compare_runs
 from wfkernel.store.replay import replay
+from wfkernel.store.store import open_store
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -82,7 +83,7 @@ class WorkflowMagics(Magics):
             case "export":
                 self._export(arguments.file)
             case "replay":
-                self._replay(arguments.run, arguments.to)
+                self._replay(arguments.run, arguments.to, arguments.store)
             case "resume":
                 self._resume(arguments.data, arguments.step)
             case "set":
@@ -150,8 +151,10 @@ class WorkflowMagics(Magics):
             write_export(str(path), Path(file))
             print(f"wrote {file}")
 
-    def _replay(self, run: str, step: str | None) -> None:
-        store = self._session.store
+    def _replay(self, run: str, step: str | None, file: str | None) -> None:
+        if file is not None and not Path(file).is_file():
+            raise StoreError(f"there is no store {file}")
+        store = self._session.store if file is None else open_store(file)
         found = replay(store, store.find(run), step)
         self._session.namespace.values.update(found.names)
         print(f"run {found.run_id}: {', '.join(found.names) or 'nothing to load'}")

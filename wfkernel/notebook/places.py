@@ -13,7 +13,7 @@ from typing import Any
 from wfkernel.errors import DefinitionError
 from wfkernel.plan import reading
 
-__all__ = ["absolute", "beside", "folder", "is_remote", "read_cells", "read_notebook", "stem"]
+__all__ = ["absolute", "beside", "folder", "is_remote", "read_cells", "read_metadata", "read_notebook", "stem"]
 
 
 def is_remote(path: str) -> bool:
@@ -63,6 +63,17 @@ def read_cells(path: str) -> list[Any]:
     _check_there(path)
     try:
         return reading.read_cells(Path(path))
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def read_metadata(path: str) -> dict[str, Any]:
+    """The metadata of the notebook at `path`. Raises as `read_notebook` does."""
+    if is_remote(path):
+        return dict(read_notebook(path).metadata)
+    _check_there(path)
+    try:
+        return reading.read_metadata(Path(path))
     except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
 

@@ -45,6 +45,7 @@ def workflow_parser() -> OneLineParser:
     replay = action("replay", "load the values a run had when a step began, as names of this notebook")
     replay.add_argument("run", metavar="RUN", help="an id, the beginning of one, or 'latest'")
     replay.add_argument("--to", metavar="STEP", help="the step; without it, at the end of the run")
+    replay.add_argument("--store", metavar="FILE", help="the store the run is in, where it is not this notebook's")
     resume = action("resume", "answer the suspended step and run it; without --data show the form")
     resume.add_argument("--data", metavar="JSON", help="the answer")
     resume.add_argument("--step", metavar="SUSPENDED", help="which step, where several are suspended")

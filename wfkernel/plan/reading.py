@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-__all__ = ["read_cells"]
+__all__ = ["read_cells", "read_metadata"]
 
 
 def read_cells(path: Path) -> list[dict[str, Any]]:
@@ -18,9 +18,7 @@ def read_cells(path: Path) -> list[dict[str, Any]]:
 
     Raises `OSError` for a file that cannot be opened and `ValueError` for one that holds no notebook, or half of one.
     """
-    book = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(book, dict) or "nbformat" not in book:
-        raise ValueError(f"{path} is no notebook")
+    book = _book(path)
     if book["nbformat"] != 4:
         import nbformat  # knows the formats before 4
 
@@ -32,3 +30,15 @@ def read_cells(path: Path) -> list[dict[str, Any]]:
         ]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is no notebook of format 4") from error
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of the notebook file at `path`. Raises as `read_cells` does."""
+    return dict(_book(path).get("metadata") or {})
+
+
+def _book(path: Path) -> dict[str, Any]:
+    book = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(book, dict) or "nbformat" not in book:
+        raise ValueError(f"{path} is no notebook")
+    return book
