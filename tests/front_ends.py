@@ -12,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,6 +30,10 @@ class Proof:
 
     kernel: str = ""
     browser: str = ""
+
+    def tests(self) -> list[tuple[str, str]]:
+        """(folder of the test, test)."""
+        return [(folder, test) for folder, test in (("notebook", self.kernel), ("browser", self.browser)) if test]
 
 
 FEATURES: Final = {
@@ -103,12 +106,12 @@ Results = dict[str, list[bool]]
 """Name of a test, with its parameters -> whether it passed."""
 
 
-def run_tests(folder: str, tests: set[str], report: Path, path: Path) -> Results:
-    """Run tests of `folder`, each with all its parameters, with `path` first on the import path."""
+def run_tests(tests: set[str], report: Path, path: Path) -> Results:
+    """Run tests, each with all its parameters, with `path` first on the import path."""
     python_path = os.pathsep.join(filter(None, [str(path), str(REPOSITORY), os.environ.get("PYTHONPATH")]))
     subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--timeout", "180", f"--junit-xml={report}",
-         *(str(REPOSITORY / "tests" / folder / test) for test in sorted(tests))],
+        [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder",
+         "--timeout", "180", f"--junit-xml={report}", *sorted(tests)],
         cwd=REPOSITORY, env={**os.environ, "PYTHONPATH": python_path}, check=False,
     )  # fmt: skip
     found: Results = {}
@@ -118,15 +121,10 @@ def run_tests(folder: str, tests: set[str], report: Path, path: Path) -> Results
     return found
 
 
-def verdict(results: Iterable[Results], test: str, front_end: str = "") -> str:
+def verdict(results: Results, test: str, front_end: str = "") -> str:
     """yes or no, or nothing where no test looked."""
     name = test.partition("::")[2]
-    matching = [
-        all(passed)
-        for one in results
-        for case, passed in one.items()
-        if name and case.partition("[")[0] == name and front_end in case
-    ]
+    matching = [all(v) for case, v in results.items() if name and case.partition("[")[0] == name and front_end in case]
     return "" if not matching else "yes" if all(matching) else "no"
 
 
@@ -145,26 +143,22 @@ def table() -> str:
 
     A front end in which a feature works with some of them names these.
     """
-    kernels: list[Results] = []
-    browsers: list[Results] = []
+    tests = {f"tests/{folder}/{test}" for proof in FEATURES.values() for folder, test in proof.tests()}
     with tempfile.TemporaryDirectory() as temporary:
-        for version in VERSIONS:
-            path = unpack(version, Path(temporary) / version)
-            for folder, results in (("notebook", kernels), ("browser", browsers)):
-                tests = {proof.kernel if folder == "notebook" else proof.browser for proof in FEATURES.values()} - {""}
-                results.append(run_tests(folder, tests, Path(temporary) / f"{folder}-{version}.xml", path))
+        found = [
+            run_tests(tests, Path(temporary) / f"{version}.xml", unpack(version, Path(temporary) / version))
+            for version in VERSIONS
+        ]
     heads = [*(f"ipykernel {version.rpartition('.')[0]}" for version in VERSIONS), *FRONT_ENDS]
     lines = [f"| | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     for feature, proof in FEATURES.items():
         cells = []
-        for kernel, browser in zip(kernels, browsers, strict=True):
-            seen = {verdict([kernel], proof.kernel), verdict([browser], proof.browser)}
+        for results in found:
+            seen = {verdict(results, proof.kernel), verdict(results, proof.browser)}
             cells.append("no" if "no" in seen else max(seen))
         for front_end in FRONT_ENDS:
             works = [
-                v
-                for v, one in zip(VERSIONS, browsers, strict=True)
-                if verdict([one], proof.browser, front_end) == "yes"
+                v for v, one in zip(VERSIONS, found, strict=True) if verdict(one, proof.browser, front_end) == "yes"
             ]
             named = ", ".join(version.rpartition(".")[0] for version in works)
             cells.append("yes" if len(works) == len(VERSIONS) else f"with {named}" if works else "no")

@@ -28,7 +28,7 @@ from tests.notebook.conftest import Kernel
 from tests.notebook.test_stops import begun
 from wfkernel.store.store import Store
 
-STOPS: Final = 4
+STOPS: Final = 3
 """Stops of each kind, in each place."""
 BODIES: Final = "time.sleep(60)", "while True: pass", "await asyncio.sleep(60)"
 OPS: Final = {"suspend": ("Suspend", "suspended"), "cancel": ("Cancel", "canceled")}
@@ -88,35 +88,26 @@ def click_time(button: Locator) -> float:
     return float(button.page.evaluate("window.clicked"))
 
 
-def in_browser(lab: Lab, app: str, *, subshells: bool) -> list[float]:
+def in_browser(notebook: Notebook, store: Store, *, subshells: bool) -> Iterator[float]:
     """Stops by a click on the run view's button, all kinds."""
-    notebook = lab.open(["%load_ext wfkernel\nimport asyncio, time", "", ""], app)
-    if not subshells:
-        lab.page.evaluate(
-            "() => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.commsOverSubshells = 'disabled' }"
-        )
-    run_cell(notebook, 0, "%load_ext wfkernel\nimport asyncio, time")
-    notebook.wait_idle()
-    store = Store(lab.server.notebooks / ".wfkernel" / "store.duckdb")
+    notebook.page.evaluate(
+        "how => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.commsOverSubshells = how }",
+        "perCommTarget" if subshells else "disabled",
+    )
     view = notebook.cell(1).locator(".wf-run")
-    taken = []
-    try:
-        for name, status in OPS.values():
-            for n, body in enumerate(BODIES * STOPS):
-                run_cell(notebook, 1, "%workflow new\n%workflow")
-                notebook.wait_idle()
-                step = f"busy{n}"
-                run_cell(notebook, 2, f"%%step {step}\n{body}")
-                expect(view.get_by_role("button", name=f"step {step}, running")).to_be_visible()
-                clicked = click_time(view.get_by_role("button", name=name, exact=True))
-                expect(view.get_by_role("status").first).to_contain_text(status)
-                notebook.wait_idle()
-                [run] = store.runs(limit=1)
-                ended = [event.ts for event in store.events(run["run_id"]) if event.payload.get("status") == status]
-                taken.append(ended[-1] - clicked)
-    finally:
-        store.close()
-    return taken
+    for name, status in OPS.values():
+        for n, body in enumerate(BODIES * STOPS):
+            run_cell(notebook, 1, "%workflow new\n%workflow")
+            notebook.wait_idle()
+            step = f"busy{n}"
+            run_cell(notebook, 2, f"%%step {step}\n{body}")
+            expect(view.get_by_role("button", name=f"step {step}, running")).to_be_visible()
+            clicked = click_time(view.get_by_role("button", name=name, exact=True))
+            expect(view.get_by_role("status").first).to_contain_text(status)
+            notebook.wait_idle()
+            [run] = store.runs(limit=1)
+            ended = [event.ts for event in store.events(run["run_id"]) if event.payload.get("status") == status]
+            yield ended[-1] - clicked
 
 
 @contextmanager
@@ -133,15 +124,20 @@ def first_on_path(path: Path) -> Iterator[None]:
 def in_front_ends(folder: Path, browser: BrowserContext) -> dict[tuple[str, bool], list[float]]:
     """(front end, subshells on) -> stops, for the ipykernel first on the path."""
     server = LabServer(folder)
+    store = Store(server.notebooks / ".wfkernel" / "store.duckdb")
     found = {}
     try:
         server.wait()
         for front_end, app in APPS.items():
+            page = browser.new_page()
+            notebook = Lab(server, page).open(["", "", ""], app)
+            run_cell(notebook, 0, "%load_ext wfkernel\nimport asyncio, time")
+            notebook.wait_idle()
             for subshells in (True, False):
-                page = browser.new_page()
-                found[front_end, subshells] = in_browser(Lab(server, page), app, subshells=subshells)
-                page.close()
+                found[front_end, subshells] = list(in_browser(notebook, store, subshells=subshells))
+            page.close()
     finally:
+        store.close()
         server.stop()
     return found
 

@@ -73,6 +73,21 @@ def test_a_wrong_answer_is_refused_field_by_field_and_the_run_stays_suspended(su
     assert suspended.value("verdict") == "(True, 7)"
 
 
+def test_a_json_schema_asks_like_a_model_and_gives_plain_data(kernel):
+    k = kernel()
+    k.run(SETUP)
+    schema = "{'type': 'object', 'properties': {'limit': {'type': 'integer', 'maximum': 10}}, 'required': ['limit']}"
+    assert k.run(f"%%step ask\nanswer = suspend({schema}, 'how many?')").error[0] == "RunSuspended"
+    refused = k.run("""%workflow resume --data '{"limit": 11}'""")
+    assert refused.error[0] == "AnswerInvalid"
+    assert "limit: 11 is greater than the maximum of 10" in refused.text
+    assert k.run("""%workflow resume --data '{"limit": 7}'""").status == "ok"
+    assert k.value("answer") == "{'limit': 7}"
+    no_schema = k.run("%%step odd\nodd = suspend({'type': 3}, 'how many?')")
+    assert no_schema.error[0] == "DefinitionError"
+    assert "suspend() in step 'odd': not a JSON schema: 3 is not" in no_schema.text
+
+
 def test_the_suspension_survives_the_kernel(suspended, kernel):
     suspended.kill()
     k = kernel()

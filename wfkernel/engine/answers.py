@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, Union
 from weakref import WeakKeyDictionary
 
 from wfkernel.engine.sealed import is_secret, open_text, seal_text
 from wfkernel.engine.values import jsonable
-from wfkernel.errors import AnswerInvalid, SecretUnreadable
+from wfkernel.errors import AnswerInvalid, DefinitionError, SecretUnreadable
 from wfkernel.plan.secrets import masked
 from wfkernel.plan.shape import is_model
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 __all__ = [
+    "Asked",
     "answer_event",
     "answer_schema",
+    "checked_question",
     "kept_answer",
     "opened_answer",
     "plain_answer",
@@ -31,15 +33,35 @@ __all__ = [
     "validate_answer",
 ]
 
+Asked: TypeAlias = Union["type[BaseModel]", Mapping[str, Any], None]
+"""What a step asks for: a pydantic model, a JSON schema, or any JSON value."""
+
 _SEALED: Final = "$wfkernel.sealed"
 _schemas: WeakKeyDictionary[type[BaseModel], dict[str, Any]] = WeakKeyDictionary()
 """Making one takes pydantic as long as everything else a suspension does."""
 
 
-def answer_schema(model: type[BaseModel] | None) -> dict[str, Any]:
+def checked_question(path: str, model: Any) -> Asked:
+    """`model`, if a step can ask for it. Raises `DefinitionError`."""
+    if isinstance(model, Mapping):
+        from wfkernel.plan.schema import problem_of_schema
+
+        if problem := problem_of_schema(dict(model)):
+            raise DefinitionError(f"suspend() in step '{path}': not a JSON schema: {problem}")
+    elif model is not None and not is_model(model):
+        raise DefinitionError(
+            f"suspend() in step '{path}' takes a pydantic model class, a JSON schema or nothing, not {model!r}"
+        )
+    asked: Asked = model
+    return asked
+
+
+def answer_schema(model: Asked) -> dict[str, Any]:
     """What an answer has to look like, as JSON schema; empty when anything goes. Shared: not to be changed."""
     if model is None:
         return {}
+    if isinstance(model, Mapping):
+        return dict(model)
     if model not in _schemas:
         _schemas[model] = model.model_json_schema()
     return _schemas[model]
@@ -89,9 +111,15 @@ def plain_answer(data: Any) -> Any:
     return jsonable(revealed(data))
 
 
-def validate_answer(path: str, model: type[BaseModel] | None, data: Any) -> Any:
-    """`data` as an instance of `model`. Raises `AnswerInvalid` naming every field that does not fit."""
+def validate_answer(path: str, model: Asked, data: Any) -> Any:
+    """`data` as an instance of `model`, as it is for a schema. Raises `AnswerInvalid` naming every field that does not fit."""
     if model is None:
+        return data
+    if isinstance(model, Mapping):
+        from wfkernel.plan.schema import check_schema
+
+        if found := check_schema(dict(model), data):
+            raise AnswerInvalid(path, found)
         return data
     from pydantic import ValidationError
 

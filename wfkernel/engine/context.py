@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 
@@ -49,7 +49,9 @@ class StepContext(Protocol):
 
     path: str
 
-    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Label = ()) -> Any:
+    def answer(
+        self, model: type[BaseModel] | Mapping[str, Any] | None, message: str, payload: Any, label: Label = ()
+    ) -> Any:
         """The answer for this `suspend` call; raises `RunSuspended` when there is none yet."""
 
     def write(self, text: str, shown: dict[str, Any] | None = None) -> None:
@@ -108,8 +110,17 @@ def suspend(model: type[Model], /, message: str = "", *, payload: Any = None, la
 def suspend(model: None = None, /, message: str = "", *, payload: Any = None, label: Label = ()) -> Any: ...
 
 
+@overload
+def suspend(model: Mapping[str, Any], /, message: str = "", *, payload: Any = None, label: Label = ()) -> Any: ...
+
+
 def suspend(
-    model: type[BaseModel] | None = None, /, message: str = "", *, payload: Any = None, label: Label = ()
+    model: type[BaseModel] | Mapping[str, Any] | None = None,
+    /,
+    message: str = "",
+    *,
+    payload: Any = None,
+    label: Label = (),
 ) -> Any:
     """Suspend the run until somebody answers, and return the answer.
 
@@ -117,7 +128,8 @@ def suspend(
     of `suspend` returns the n-th answer. An answer that does not fit `model` is refused and the run stays suspended.
 
     Args:
-        model: pydantic model of the answer; the resume form is made from it. Without one any JSON value is accepted.
+        model: pydantic model of the answer, or a JSON schema; the resume form is made from it. Without one any JSON value
+            is accepted. The answer to a schema comes as plain data.
         message: what to decide, for the person who answers.
         payload: JSON-safe data shown with the question and kept in the run's events.
         label: a name, or several, the question can be answered by in place of the step's.

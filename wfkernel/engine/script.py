@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.answers import answer_event, answer_schema, opened_answer, prepared_answers, validate_answer
+from wfkernel.engine.answers import (
+    Asked,
+    answer_event,
+    answer_schema,
+    checked_question,
+    opened_answer,
+    prepared_answers,
+    validate_answer,
+)
 from wfkernel.engine.context import Label, labels_of
 from wfkernel.engine.durability import Durability, EventLog, RunLog
 from wfkernel.engine.events import Event
@@ -28,7 +36,7 @@ from wfkernel.engine.uninterrupted import Uninterrupted
 from wfkernel.errors import AnswerInvalid, DefinitionError, RunSuspended
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    pass
 
 __all__ = ["EventLog", "Inputs", "ScriptRun", "StepRun"]
 
@@ -164,8 +172,8 @@ class StepRun:
         self.inputs = inputs
         self._code, self._reads, self._binds, self._doc = code, reads, binds, doc
         self.attempt = 0
-        self.model: type[BaseModel] | None = None
-        """The model of the suspension the step ended with, to validate its answer in this process."""
+        self.model: Asked = None
+        """What was asked for in the suspension the step ended with, to validate its answer in this process."""
         self._asked = 0
         self._begun = 0.0
         self.on_display: Callable[[dict[str, Any], dict[str, Any]], object] | None = None
@@ -237,11 +245,8 @@ class StepRun:
 
     # -- StepContext -------------------------------------------------------------------------------------------------
 
-    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Label = ()) -> Any:
-        if model is not None and not (isinstance(model, type) and hasattr(model, "model_json_schema")):
-            raise DefinitionError(
-                f"suspend() in step '{self.path}' takes a pydantic model class or nothing, not {model!r}"
-            )
+    def answer(self, model: Asked, message: str, payload: Any, label: Label = ()) -> Any:
+        model = checked_question(self.path, model)
         index, self._asked = self._asked, self._asked + 1
         answers = self.state.answers
         if index >= len(answers):
@@ -258,7 +263,7 @@ class StepRun:
         self._suspend(index, model, message, payload, label)
         raise RunSuspended(self.run.run_id, self.path, message)
 
-    def _suspend(self, index: int, model: type[BaseModel] | None, message: str, payload: Any, label: Label) -> None:
+    def _suspend(self, index: int, model: Asked, message: str, payload: Any, label: Label) -> None:
         self.model = model
         body = {
             "index": index,

@@ -10,7 +10,15 @@ from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from wfkernel.engine import events as ev
-from wfkernel.engine.answers import answer_event, answer_schema, opened_answer, prepared_answers, validate_answer
+from wfkernel.engine.answers import (
+    Asked,
+    answer_event,
+    answer_schema,
+    checked_question,
+    opened_answer,
+    prepared_answers,
+    validate_answer,
+)
 from wfkernel.engine.context import Label, current_step, labels_of
 from wfkernel.engine.events import STEP_OUTPUT
 from wfkernel.engine.failures import Bailed, StateInvalid, SuspendDataInvalid
@@ -21,8 +29,6 @@ from wfkernel.plan.shape import is_model
 from wfkernel.plan.sources import MISSING
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from wfkernel.engine.core import Core, Frame
     from wfkernel.engine.scope import StateScope
     from wfkernel.engine.signal import CancelSignal
@@ -246,13 +252,8 @@ class StepRun(ConditionContext):
         """Suspend the run until this step is answered; see `wfkernel.suspend`. Returns the answer on resume."""
         return self.answer(model, message, payload, label)
 
-    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Label = ()) -> Any:
-        if model is None:
-            model = self.spec.resume
-        elif not is_model(model):
-            raise DefinitionError(
-                f"suspend() in step '{self.path}' takes a pydantic model class or nothing, not {model!r}"
-            )
+    def answer(self, model: Asked, message: str, payload: Any, label: Label = ()) -> Any:
+        model = self.spec.resume if model is None else checked_question(self.path, model)
         index, self._asked = self._asked, self._asked + 1
         for data in prepared_answers(self.path)[index : index + 1] if index >= len(self._known.answers) else ():
             body = answer_event(index, data, "settings", answer_schema(model))

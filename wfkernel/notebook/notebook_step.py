@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import signal
@@ -22,7 +23,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import psutil
-from pydantic import BaseModel, RootModel, model_validator
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.failures import PermanentError
@@ -31,7 +31,6 @@ from wfkernel.engine.step_run import StepRun
 from wfkernel.engine.values import reveal
 from wfkernel.errors import WorkflowError
 from wfkernel.notebook import places
-from wfkernel.plan.schema import check_schema
 from wfkernel.store.store import Store
 
 if TYPE_CHECKING:
@@ -123,8 +122,8 @@ class _NotebookRun:
         step = state.suspended_steps[0]
         asked = step.suspension
         assert asked is not None
-        given = self._ctx.suspend(_answer_model(asked.schema), asked.message, payload=asked.payload)
-        await self._wf("resume", self.run_id, "--step", step.path, "--data", given.model_dump_json())
+        given = self._ctx.suspend(asked.schema, asked.message, payload=asked.payload)
+        await self._wf("resume", self.run_id, "--step", step.path, "--data", json.dumps(given))
         self._handed += 1
         await self._note(texts)
 
@@ -183,24 +182,6 @@ def _why(state: RunState) -> str:
     error = state.error or {}
     said = f"{error.get('type', '')}: {error.get('message', '')}".strip(": ")
     return said or f"its run is {state.status}"
-
-
-def _answer_model(schema: dict[str, Any]) -> type[BaseModel]:
-    """A model that takes what fits a JSON Schema, and gives that schema as its own."""
-
-    class NotebookAnswer(RootModel[Any]):
-        @model_validator(mode="after")
-        def fits(self) -> NotebookAnswer:
-            problems = check_schema(schema, self.root)
-            if problems:
-                raise ValueError("; ".join(f"{where}: {what}" if where else what for where, what in problems))
-            return self
-
-        @classmethod
-        def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
-            return schema
-
-    return NotebookAnswer
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

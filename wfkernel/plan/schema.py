@@ -15,6 +15,15 @@ from wfkernel.plan.secrets import has_secrets
 __all__ = ["check_schema", "example_answer"]
 
 
+def problem_of_schema(schema: dict[str, Any]) -> str:
+    """Why this is no JSON schema; "" for one."""
+    try:
+        jsonschema_rs.validator_for(schema, validate_formats=False)
+    except ValueError as error:
+        return str(error).partition("\n")[0]
+    return ""
+
+
 def check_schema(schema: dict[str, Any], data: Any) -> list[tuple[str, str]]:
     """(path, message) for everything in `data` that does not fit `schema`; an empty schema accepts anything."""
     if not schema:

@@ -70,7 +70,9 @@ class RemoteStep:
 
     # -- suspend ----------------------------------------------------------------------------------------------------
 
-    def answer(self, model: type[BaseModel] | None, message: str, payload: Any, label: Label = ()) -> Any:
+    def answer(
+        self, model: type[BaseModel] | Mapping[str, Any] | None, message: str, payload: Any, label: Label = ()
+    ) -> Any:
         from wfkernel.engine.answers import validate_answer
 
         index = self._asked
