@@ -69,6 +69,33 @@ def test_a_store_that_may_not_be_written_or_read_is_told_in_one_line(folder: Pat
     assert wf(folder, "ls", "--json").stdout.count('"status": "success"') == 1
 
 
+def test_the_doctor_names_one_thing_where_one_thing_is_broken(folder: Path) -> None:
+    def made(name: str, content: str = "", mode: int = 0o600) -> str:
+        path = folder / name
+        path.write_text(content)
+        path.chmod(mode)
+        return str(path)
+
+    (folder / "torn").mkdir(mode=0o700)
+    broken = {
+        "settings: WFKERNEL_DURABILTY: there is no setting of this name": {"WFKERNEL_DURABILTY": "write"},
+        "settings: WFKERNEL_CONCURRENCY: concurrency = '0'": {"WFKERNEL_CONCURRENCY": "0"},
+        "chmod 600": {"WFKERNEL_KEY_FILE": made("key-for-all", "0" * 64, 0o644)},
+        "is damaged: restore it": {"WFKERNEL_KEY_FILE": made("half-a-key", "0" * 9)},
+        "key: cannot use the key file": {"WFKERNEL_KEY_FILE": str(folder / "torn")},
+        "store: name a file in it": {"WFKERNEL_STORE": str(folder)},
+        "`wf recover` brings back what can be read": {"WFKERNEL_STORE": made("torn/s.duckdb", "x" * 20_000)},
+    }
+    running = {
+        todo: subprocess.Popen([*WF, "doctor"], cwd=folder, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True)
+        for todo, variables in broken.items()
+    }  # fmt: skip
+    for todo, doctor in running.items():
+        said = doctor.communicate()[0]
+        assert (doctor.returncode, said.count("WRONG")) == (1, 1), said
+        assert todo in said
+
+
 def test_a_full_disk_and_a_pipe_that_nobody_reads_end_it_quietly(folder: Path) -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([*WF, "guide"], cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False)

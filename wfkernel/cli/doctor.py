@@ -38,7 +38,11 @@ class Finding:
 @commands.command()
 def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Check the installation, the settings and the store. Exit status 1 if something is wrong."""
-    findings = [finding for check in _CHECKS for finding in _checked(check, store)]
+    findings: list[Finding] = []
+    for check in _CHECKS:
+        if check in _BY_SETTINGS and any(f.what == "settings" and f.verdict == "wrong" for f in findings):
+            continue  # it would only say the same again
+        findings += _checked(check, store)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -159,7 +163,17 @@ def _key(store: Path | None) -> Iterator[Finding]:
         sign("0")  # raises for a key that cannot be used, and says what to do
         yield Finding("key", "ok", str(key_path()))
     else:
-        yield Finding("key", "note", f"none yet; the first value that is pickled makes {key_path()}")
+        there = _nearest(key_path())
+        if os.access(there, os.W_OK):
+            yield Finding("key", "note", f"none yet; the first value that is pickled makes {key_path()}")
+        else:
+            todo = "change who may write there, or name another file with WFKERNEL_KEY_FILE"
+            yield Finding("key", "wrong", f"none yet, and {there} cannot be written", todo)
+
+
+def _nearest(path: Path) -> Path:
+    """The folder around a file that is there already."""
+    return next(folder for folder in path.absolute().parents if folder.exists())
 
 
 def _store(store: Path | None) -> Iterator[Finding]:
@@ -170,10 +184,13 @@ def _store(store: Path | None) -> Iterator[Finding]:
     from wfkernel.store.store import open_store
 
     path = store.absolute() if store is not None else find_store_path()
+    if path.is_dir():
+        yield Finding("store", "wrong", f"{path} is a folder", "name a file in it")
+        return
     if not path.is_file():
         verdict: Verdict = "wrong" if store is not None else "note"
         yield Finding("store", verdict, f"none at {path}", "" if store is None else "check the path after --store")
-        there = next(folder for folder in path.parents if folder.exists())
+        there = _nearest(path)
         if store is None and not os.access(there, os.W_OK):
             yield Finding("folder", "wrong", f"{there} cannot be written", ELSEWHERE)
         return
@@ -202,3 +219,5 @@ def _store(store: Path | None) -> Iterator[Finding]:
 
 
 _CHECKS: Final = (_versions, _duckdb, _jupyter, _settings, _key, _store)
+_BY_SETTINGS: Final = (_key, _store)
+"""Checks that read settings."""

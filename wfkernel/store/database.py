@@ -435,6 +435,8 @@ def _explain(error: Exception, path: Path) -> StoreError:
         )
     if isinstance(error, OSError):
         return StoreError(f"cannot open the store {path}: {error.strerror or error}")
+    if path.is_dir():
+        return StoreError(f"the store is a file, and {path} is a folder: name a file in it")
     for reason in ("Permission denied", "Read-only file system"):
         if reason in text:
             return StoreError(f"cannot open the store {path}: {reason}")
