@@ -143,10 +143,30 @@ def test_as_a_workflow_file_it_names_the_steps_and_gives_what_the_notebook_gave(
     write_export(str(tmp_path / "book.ipynb"), file)  # what was exported is replaced
 
 
+def test_conditions_and_items_that_cel_can_say_are_in_the_workflow_file(tmp_path):
+    from wfkernel import load_workflow
+
+    sources = [
+        "publish: bool = True",
+        "%%step load\nrows = [1, 2, 3]",
+        "%%step double --foreach 'row in rows' --concurrency 2\ndoubled = row * 2",
+        "%%step few --when 'len(rows) < 3'\nfew = 1",
+        "%%step report --when 'publish and rows[0] in [1, 2]'\nreport = (doubled, few)",
+    ]
+    made = [N.new_code_cell(source) for source in sources]
+    made[0].metadata["tags"] = ["parameters"]
+    write_export(str(write(tmp_path / "book.ipynb", made)), tmp_path / "w.wf.yaml")
+    ended = load_workflow(tmp_path / "w.wf.yaml").run({})
+    assert (ended.status, ended.steps["few"].status) == ("success", "skipped")
+    assert ended.result == ([2, 4, 6], None)
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("%%step x --when data\ny = 1", "step 'x' has --when, which is Python"),
+        ("%%step x --when data\ny = 1", "step 'x' has --when data, which is Python"),
+        ("%%step x --when 'data != []'\ny = 1\nz = 2", "step 'x' has --when and binds y, z"),
+        ("%%step x --foreach 'i in sorted(data)'\ny = i", "step 'x' has --foreach in sorted.data., which is Python"),
         ("%%step x\nif data:\n    y = 1", "step 'x' may not bind 'y', which is Python"),
         ("z = data", "cell 2 binds 'z' outside a step"),
     ],

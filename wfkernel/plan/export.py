@@ -19,12 +19,13 @@ import keyword
 import re
 import textwrap
 import tokenize
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.analyse import CellNames, analyse
+from wfkernel.plan.cel import condition_in_cel, list_in_cel
 from wfkernel.plan.cell import CellStep, parse_cell, split_cell
 from wfkernel.plan.inputs import declared_inputs
 
@@ -142,18 +143,19 @@ def export_document(cells: Sequence[SourceCell], name: str, notebook: str) -> di
         else:
             id_, options = cell.step.name, cell.step.options
             certain, maybe = _results(cell, flowing)
-            if options.when is not None or options.foreach is not None or maybe:
-                what = f"may not bind '{maybe[0]}'" if maybe else f"has {'--when' if options.when else '--foreach'}"
-                raise _beyond(f"step '{id_}' {what}, which is Python")
+            if maybe:
+                raise _beyond(f"step '{id_}' may not bind '{maybe[0]}', which is Python")
+            terms = _terms_in_cel(cell, certain, where, inputs)
             reads = _parameters(cell, flowing)
-            if unknown := [one for one in reads if one not in where]:
+            given = {**where, options.foreach[0]: "item"} if options.foreach else where
+            if unknown := [one for one in reads if one not in given]:
                 raise _beyond(f"step '{id_}' reads '{unknown[0]}', which no step above it binds")
             entry: dict[str, Any] = {"id": id_, "uses": f"{notebook}#{id_}"}
-            if needs := sorted({makers[one] for one in reads if one in makers}):
+            if needs := sorted({makers[one] for one in (*reads, *cell.names.reads) if one in makers}):
                 entry["needs"] = needs
             if reads:
-                entry["with"] = {one: f"${{{{ {where[one]} }}}}" for one in reads}
-            steps.append(entry)
+                entry["with"] = {one: f"${{{{ {given[one]} }}}}" for one in reads}
+            steps.append(entry | terms)
             where.update({one: f"steps.{id_}" if len(certain) == 1 else f"steps.{id_}.{one}" for one in certain})
             makers.update(dict.fromkeys(certain, id_))
     if not steps:
@@ -161,6 +163,33 @@ def export_document(cells: Sequence[SourceCell], name: str, notebook: str) -> di
     if not any("needs" in entry for entry in steps):
         steps = steps if len(steps) == 1 else [{"parallel": steps}]
     return {"id": _identifier(name), **({"inputs": inputs} if inputs else {}), "steps": steps}
+
+
+def _terms_in_cel(
+    cell: _Cell, binds: Sequence[str], where: Mapping[str, str], inputs: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``--when`` and ``--foreach`` of a step as a workflow file says them."""
+    assert cell.step is not None
+    id_, options = cell.step.name, cell.step.options
+    found: dict[str, Any] = {}
+    for option, said in (("when", options.when), ("foreach", options.foreach)):
+        # A step that is skipped, or gives a list of what each item gave, is null or that list as a whole.
+        if said is not None and (len(binds) > 1 or (option == "when" and any(name in where for name in binds))):
+            raise _beyond(f"step '{id_}' has --{option} and binds {', '.join(binds)}")
+    if options.when is not None:
+        flags = frozenset(name for name, told in inputs.items() if told.get("type") == "boolean")
+        condition = condition_in_cel(options.when, where, flags)
+        if condition is None:
+            raise _beyond(f"step '{id_}' has --when {options.when}, which is Python")
+        found["when"] = f"${{{{ {condition} }}}}"
+    if options.foreach is not None:
+        items = list_in_cel(options.foreach[1], where)
+        if items is None:
+            raise _beyond(f"step '{id_}' has --foreach in {options.foreach[1]}, which is Python")
+        found["foreach"] = f"${{{{ {items} }}}}"
+        if options.concurrency > 1:
+            found["concurrency"] = options.concurrency
+    return found
 
 
 def _inputs_of(cell: _Cell) -> dict[str, Any]:
