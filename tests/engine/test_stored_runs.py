@@ -348,6 +348,63 @@ def test_a_step_edited_since_it_ran_is_named_and_its_result_counts(store: Store)
     assert go(run.resume("y")).result == [1001, "y"]
 
 
+@pytest.mark.parametrize(
+    ("policy", "result", "executed"),
+    [
+        ("continue", [{"double": [4, 4], "n": 3}, "end VERSION", "yes"], []),
+        ("rerun", None, ["load-VERSION", "double-VERSION", "double-VERSION"]),
+        ("pin", [{"double": [4, 4], "n": 3}, "end old", "yes"], []),
+    ],
+)
+def test_steps_of_a_plan_that_were_edited_continue_run_again_or_keep_their_code(
+    elsewhere: Elsewhere, policy: str, result: Any, executed: list[str]
+) -> None:
+    script = """
+        @step
+        async def load(x):
+            note("load-VERSION")
+            return [x + ADDED] * 2
+
+        @step
+        async def double(x, ctx):
+            note("double-VERSION")
+            ctx.set_state({"n": x})
+            return x + 1
+
+        @step
+        async def ask(x, ctx):
+            return [{"double": x, "n": ctx.state["n"]}, ctx.suspend()]
+
+        @step
+        def end(x):
+            return [x[0], "end VERSION", x[1]]
+
+        each = Workflow("each").then(double).commit()
+        flow = Workflow("w", store=store).then(first).then(load).foreach(each).then(ask).then(end).commit()
+        run = flow.create_run("r", on_drift=sys.argv[2])
+        drift = []
+        run.watch(lambda e: drift.append(e.payload) if e.type == "run.drift" else None)
+        result = asyncio.run(run.start(1) if run.status == "pending" else run.resume("yes"))
+        if result.status == "suspended" and drift:  # what was asked before was asked about other numbers
+            result = asyncio.run(run.resume("again"))
+        print(json.dumps([result.status, result.result, [[c["step"] for c in d["changes"]] for d in drift]]))
+        store.close()
+    """
+    elsewhere.run(script.replace("VERSION", "old").replace("ADDED", "1"), policy)
+    before = len(elsewhere.log)
+    status, came_to, drift = json.loads(
+        elsewhere.run(script.replace("VERSION", "new").replace("ADDED", "10"), policy)[1]
+    )
+    again = [{"double": [13, 13], "n": 12}, "end new", "again"]
+    assert (status, came_to) == (
+        "success",
+        json.loads(json.dumps(result).replace("VERSION", "new")) if result else again,
+    )
+    assert elsewhere.log[before:] == [line.replace("VERSION", "new") for line in executed]
+    named = {path for paths in drift for path in paths}
+    assert {"load", "each.double"} <= named
+
+
 def test_a_durable_function_can_be_pinned_to_the_code_it_was_started_with(elsewhere: Elsewhere) -> None:
     script = """
         @step

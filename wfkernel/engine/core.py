@@ -19,12 +19,12 @@ from wfkernel.engine.recorder import Recorder
 from wfkernel.engine.scope import ConflictRule
 from wfkernel.engine.script import describe_error
 from wfkernel.engine.signal import CancelSignal
-from wfkernel.engine.state import RunState, StepState
+from wfkernel.engine.state import INDEX, RunState, StepState
 from wfkernel.engine.step_run import previous_output
 from wfkernel.engine.values import reveal_fields
 from wfkernel.plan.builder import Definition
 from wfkernel.plan.sources import MISSING
-from wfkernel.plan.step import spec_of
+from wfkernel.plan.step import StepSpec, spec_of
 
 if TYPE_CHECKING:
     from wfkernel.engine.scope import StateScope
@@ -101,18 +101,27 @@ class Core:
         self.keeps_exceptions = False
         """Durable functions: a failed step raises the same exception again, and the code of steps is noted."""
         self.on_drift = ""
-        """What a durable function does when its code differs from what the run recorded; "" in a run of a plan."""
+        """What a durable function does when its code differs from what the run recorded; "": as it says itself."""
+        self.pinned: Mapping[str, StepSpec] = {}
+        """Steps whose code is that of when the run was started, by path without the numbers of items."""
         self.functions: dict[str, Any] = {}
         """Compensations of the steps met so far, by path."""
         self.excused: set[str] = set()
         """Paths of steps whose failure does not end the run."""
-        state = recorder.state
-        # Changes of state recorded before this life of the run: each is applied once, where its step stands.
-        self._unapplied = {path: step.changes for path, step in state.steps.items() if step.changes}
+        self.went_back()
 
     @property
     def state(self) -> RunState:
         return self.recorder.state
+
+    def went_back(self) -> None:
+        """The run begins anew with what it has recorded; to be called again when that changed."""
+        # Changes of state recorded before this life of the run: each is applied once, where its step stands.
+        self._unapplied = {path: step.changes for path, step in self.state.steps.items() if step.changes}
+
+    def spec(self, path: str, given: StepSpec) -> StepSpec:
+        """What the step at `path` executes: `given`, or what the run is pinned to."""
+        return self.pinned.get(INDEX.sub("", path), given) if self.pinned else given
 
     def inside(self, hooks: Hooks | None, limits: Limits, conflict: ConflictRule) -> Core:
         """The same run as a workflow nested in it executes it: with that one's hooks after ours, and its limits as well."""

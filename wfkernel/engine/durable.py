@@ -25,13 +25,14 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, get_type_hints, overload
+from typing import Any, get_type_hints, overload
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.attempt import UNKNOWN, error_of, execute, known_result
 from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.core import Core, Frame
+from wfkernel.engine.drift import DriftPolicy, checked_policy
 from wfkernel.engine.failures import Halt, StepFailed, Suspended, TimeTravelRefused
 from wfkernel.engine.hooks import Hooks
 from wfkernel.engine.interpreter import run_nested
@@ -58,9 +59,7 @@ from wfkernel.plan.duration import Duration, seconds, timestamp
 from wfkernel.plan.shape import Shape
 from wfkernel.plan.step import StepSpec, checked_id, code_differs, code_digest, spec_of
 
-__all__ = ["DriftPolicy", "DurableContext", "DurableFunction", "StepError", "workflow"]
-
-DriftPolicy = Literal["continue", "rerun", "pin"]
+__all__ = ["DurableContext", "DurableFunction", "StepError", "workflow"]
 
 
 class StepError(WorkflowError):
@@ -397,8 +396,7 @@ def workflow(function: Any = None, /, **options: Any) -> Any:
 def _durable(function: Callable[..., Any], options: dict[str, Any]) -> DurableFunction:
     id_ = options.pop("id", None) or function.__name__
     on_drift, state = options.pop("on_drift", "continue"), options.pop("state", None)
-    if on_drift not in ("continue", "rerun", "pin"):
-        raise DefinitionError(f"workflow '{id_}': on_drift is 'continue', 'rerun' or 'pin', not {on_drift!r}.")
+    checked_policy(id_, on_drift)
     if options.get("park") is not None:
         options["park"] = seconds(options["park"])
     options = {name: value for name, value in options.items() if value is not None}

@@ -34,7 +34,6 @@ from wfkernel.plan import nodes
 from wfkernel.plan.builder import Definition
 from wfkernel.plan.nodes import PLAIN, Body
 from wfkernel.plan.shape import Misfit
-from wfkernel.plan.step import code_differs
 
 __all__ = ["run_nested", "run_plan"]
 
@@ -77,16 +76,13 @@ async def _step(
     iteration: int = 0,
     index: int | None = None,
 ) -> Any:
+    spec = core.spec(path, body.spec)
     known = known_result(core, path, iteration, scope)
     if known is not UNKNOWN:
-        if body.spec.compensate is not None:
-            core.functions[path] = body.spec
-        digest = core.state.steps[path].digest
-        if digest and code_differs(digest, body.spec.digest()):  # told, and its recorded result counts
-            changes = [{"step": path, "what": "code"}]
-            core.recorder.emit(ev.RUN_DRIFT, {"changes": changes, "policy": "continue"})
+        if spec.compensate is not None:
+            core.functions[path] = spec
         return known
-    return await execute(core, body.spec, path, value, scope, frame, iteration, index)
+    return await execute(core, spec, path, value, scope, frame, iteration, index)
 
 
 async def run_nested(

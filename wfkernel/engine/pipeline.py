@@ -105,7 +105,7 @@ async def run_pipeline(
     given = value
     before: Channel | None = None
     for number, (stage, path) in enumerate(zip(stages, paths, strict=True)):
-        spec = stage.spec
+        spec = core.spec(path, stage.spec)
         after = Channel(core, path) if number < len(stages) - 1 else None
         if after is not None:
             spec = replace(

@@ -9,7 +9,7 @@ from typing import Any
 
 from wfkernel.engine.answers import shown_answer
 from wfkernel.engine.failures import WorkflowFailed
-from wfkernel.engine.state import RunState, StepState, parent_path
+from wfkernel.engine.state import INDEX, RunState, StepState, parent_path
 from wfkernel.engine.values import Codec, reveal_fields, shown_value
 
 __all__ = [
@@ -22,7 +22,6 @@ __all__ = [
     "suspended_paths",
 ]
 
-_INDEX = re.compile(r"\[\d+\]")
 _AGAIN = re.compile(r"#\d+")
 
 
@@ -150,7 +149,7 @@ def make_result(
                 if around in steps and steps[around].status == "running":
                     steps[around].status = "suspended"
             if suspended.suspension is not None:
-                top = _INDEX.sub("", suspended.path).partition(".")[0]
+                top = INDEX.sub("", suspended.path).partition(".")[0]
                 result.suspend_payload.setdefault(top, suspended.suspension.payload)
                 for label in suspended.suspension.labels:
                     result.resume_labels[label] = suspended.path
@@ -180,7 +179,7 @@ def suspended_paths(state: RunState) -> list[list[str]]:
     """The suspended steps as lists of ids, root first; the items of a foreach count once."""
     found: dict[str, list[str]] = {}
     for step in state.suspended_steps:
-        plain = _INDEX.sub("", step.path)
+        plain = INDEX.sub("", step.path)
         found.setdefault(plain, plain.split("."))
     return list(found.values())
 

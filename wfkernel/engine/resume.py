@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from wfkernel.engine.failures import ResumeTargetUnknown
 from wfkernel.engine.result import suspended_paths
-from wfkernel.engine.state import RunState
+from wfkernel.engine.state import INDEX, RunState
 from wfkernel.plan.builder import Definition
 from wfkernel.plan.step import spec_of
 
 __all__ = ["choose_targets", "path_of"]
-
-_INDEX = re.compile(r"\[\d+\]")
 
 
 def path_of(step: Any) -> str:
@@ -45,17 +42,17 @@ def choose_targets(state: RunState, step: Any, label: str | None, index: int | N
         wanted = ".".join(paths[0])
     else:
         wanted = path_of(step)
-    plain = _INDEX.sub("", wanted)
+    plain = INDEX.sub("", wanted)
     if index is None:
         inside = [
             s.path
             for s in suspended
-            if _is_in(s.path, wanted) or (_is_in(_INDEX.sub("", s.path), plain) and plain == wanted)
+            if _is_in(s.path, wanted) or (_is_in(INDEX.sub("", s.path), plain) and plain == wanted)
         ]
         if inside:
             # A workflow's id alone means the first suspended step in it; the items of a foreach are all meant.
-            first = _INDEX.sub("", inside[0])
-            return [path for path in inside if _INDEX.sub("", path) == first]
+            first = INDEX.sub("", inside[0])
+            return [path for path in inside if INDEX.sub("", path) == first]
     else:
         return _item(state, wanted, index)
     available = ", ".join(dict.fromkeys(path[0] for path in paths))
@@ -72,7 +69,7 @@ def _labelled(state: RunState, label: str, index: int | None) -> list[str]:
             labels.setdefault(name, []).append(step.path)
     if label not in labels:
         raise ResumeTargetUnknown(f'Resume label "{label}" not found. Available labels: [{", ".join(labels)}]')
-    meant = list(dict.fromkeys(_INDEX.sub("", path) for path in labels[label]))
+    meant = list(dict.fromkeys(INDEX.sub("", path) for path in labels[label]))
     if len(meant) > 1:
         raise ResumeTargetUnknown(
             f'Several suspended steps have the label "{label}": {", ".join(meant)}. Please specify which one to resume using '
@@ -84,12 +81,12 @@ def _labelled(state: RunState, label: str, index: int | None) -> list[str]:
 def _item(state: RunState, wanted: str, index: int) -> list[str]:
     """The suspended steps of one item of a foreach: of the one named, with the indexes of those around it, else of the
     outermost in or around `wanted`."""
-    plain = _INDEX.sub("", wanted)
+    plain = INDEX.sub("", wanted)
     loops = dict.fromkeys(
         s.path[: match.start()]
         for s in state.suspended_steps
-        for match in _INDEX.finditer(s.path)
-        if _is_in(_INDEX.sub("", s.path), plain)
+        for match in INDEX.finditer(s.path)
+        if _is_in(INDEX.sub("", s.path), plain)
     )
     if not loops:
         raise ResumeTargetUnknown(f'This workflow step "{wanted}" was not suspended as part of a foreach.')

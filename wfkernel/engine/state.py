@@ -7,6 +7,7 @@ An event costs the same however long the run already is.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -18,7 +19,7 @@ from wfkernel.engine.events import Event
 from wfkernel.engine.life import lead_on
 from wfkernel.engine.machine import IDLE, Facts, IllegalTransition, Phase, Position, RunStatus, status_of
 
-__all__ = ["RunState", "RunStatus", "StepState", "StepStatus", "Suspension", "fold", "name_of"]
+__all__ = ["INDEX", "RunState", "RunStatus", "StepState", "StepStatus", "Suspension", "fold", "name_of"]
 
 StepStatus = Literal["pending", "running", "waiting", "suspended", "success", "failed", "canceled", "skipped"]
 
@@ -217,6 +218,10 @@ class RunState:
             handler(self, event, payload)
         if type_ in _LEADS_ON:
             self._move(event)
+
+
+INDEX: Final = re.compile(r"\[\d+\]")
+"""The number of an item in a path."""
 
 
 def name_of(path: str) -> str:

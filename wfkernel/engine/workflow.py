@@ -14,6 +14,7 @@ from typing import Any
 from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.core import Core
+from wfkernel.engine.drift import DriftPolicy, checked_policy, code_to_keep, meet_drift
 from wfkernel.engine.failures import TimeTravelRefused
 from wfkernel.engine.hooks import Hooks
 from wfkernel.engine.interpreter import run_plan
@@ -24,11 +25,10 @@ from wfkernel.engine.migration import StateMigration
 from wfkernel.engine.options import Callback, Options
 from wfkernel.engine.recorder import Durability
 from wfkernel.engine.result import RunResult
-from wfkernel.engine.resume import _INDEX
 from wfkernel.engine.run import Run, get_run
 from wfkernel.engine.scope import ConflictRule, StateScope
 from wfkernel.engine.sessions import Session
-from wfkernel.engine.state import RunState
+from wfkernel.engine.state import INDEX, RunState
 from wfkernel.engine.values import Codec
 from wfkernel.plan import nodes
 from wfkernel.plan.builder import Definition, bodies_of
@@ -53,6 +53,8 @@ class Workflow(Definition):
             `wfkernel.engine.checkpointing`.
         migrations: the way from older versions of the state, see `wfkernel.engine.migration`.
         on_conflict: what happens when parallel arms set one state key: ``last``, ``error`` or ``fn(key, values)``.
+        on_drift: what happens to a run under way when steps were edited: ``continue``, ``rerun`` or ``pin``, see
+            `wfkernel.engine.drift`.
         limits: iterations, seconds, concurrency.
         validate: whether input of workflow and steps is validated.
         park: sleeps longer than this (seconds or text) end the process's work on the run; `wake` takes it up again.
@@ -78,6 +80,7 @@ class Workflow(Definition):
         hooks: Hooks | None = None,
         limits: Limits | None = None,
         on_conflict: ConflictRule = "last",
+        on_drift: DriftPolicy = "continue",
         validate: bool = True,
         park: Duration | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -96,6 +99,7 @@ class Workflow(Definition):
             conflict=on_conflict, validate=validate, park=seconds(park) if park is not None else None,
             on_start=on_start, on_finish=on_finish, on_error=on_error,
         )  # fmt: skip
+        self.on_drift = checked_policy(id, on_drift)
         self.source = ""
         """What it was loaded from."""
         self.imports: list[str] = []
@@ -103,14 +107,19 @@ class Workflow(Definition):
 
     def create_run(
         self, run_id: str | None = None, *, session: Session | None = None, resource: str = "",
-        durability: Durability | None = None, checkpoints: CheckpointPolicy | str | None = None,
+        on_drift: DriftPolicy | None = None, durability: Durability | None = None,
+        checkpoints: CheckpointPolicy | str | None = None,
     ) -> Run:  # fmt: skip
         """A run of this workflow. With the id of a stored run it is that run.
 
-        `durability` and `checkpoints` are for this run what they are for the workflow.
+        `on_drift`, `durability` and `checkpoints` are for this run what they are for the workflow.
         """
         self.check_runnable()
-        return get_run(self, self.options, run_id, session, resource, durability, checkpoints)
+        program = self
+        if on_drift is not None and on_drift != self.on_drift:
+            program = self.clone(self.id)
+            program.on_drift = checked_policy(self.id, on_drift)
+        return get_run(program, self.options, run_id, session, resource, durability, checkpoints)
 
     def run(
         self, input: Any = None, *, session: Session | None = None, durability: Durability | None = None,
@@ -126,8 +135,15 @@ class Workflow(Definition):
     _chart: Chart | None = None
 
     def kept(self) -> dict[str, Any]:
-        """The chart, so that a stored run can be drawn where its definition is not at hand, and the file it came from."""
-        return {"chart": self.chart(), **({"source": self.source, "imports": self.imports} if self.source else {})}
+        """The chart, so that a stored run can be drawn where its definition is not at hand, and the file it came from; the
+        code of the steps where runs are to keep to it.
+        """
+        pinned = {"function": code_to_keep(self)} if self.on_drift == "pin" and self.options.store is not None else {}
+        return {
+            "chart": self.chart(),
+            **pinned,
+            **({"source": self.source, "imports": self.imports} if self.source else {}),
+        }
 
     def chart(self) -> Chart:
         """The plan as boxes and arrows."""
@@ -137,6 +153,9 @@ class Workflow(Definition):
 
     async def execute(self, core: Core, value: Any, scope: StateScope) -> Any:
         """Run the plan."""
+        if self.on_drift != "continue":
+            core.on_drift = self.on_drift
+        meet_drift(core, self)
         return await run_plan(core, self, "", value, scope)
 
     def definition_digest(self) -> str:
@@ -149,7 +168,7 @@ class Workflow(Definition):
     def spec_at(self, path: str) -> StepSpec | None:
         """The step at a path of a run."""
         plan: Definition = self
-        parts = _INDEX.sub("", path).split(".")
+        parts = INDEX.sub("", path).split(".")
         for part in parts[:-1]:
             body = _body_of_key(plan, part)
             if not isinstance(body, nodes.Nested):
