@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -198,3 +199,31 @@ output: {said: "${{ steps.b.said }}"}
 def test_what_has_no_address_is_told() -> None:
     with pytest.raises(DefinitionError, match="has no address, so a file cannot name it"):
         to_yaml(Workflow("w").then(code.increase).do_while(code.increase, lambda value: value < 3).commit())
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (float("nan"), "vars.x is nan, and a workflow file holds what JSON holds"),
+        ([1, float("-inf")], "vars.x\\[1\\] is -inf"),
+        (10**450, "vars.x is a int"),
+        ({1: 2}, "vars.x is a dict with keys that are no texts"),
+        ({"y": date(2026, 1, 1)}, "vars.x.y is a date"),
+        ({3}, "vars.x is a set"),
+        (b"x", "vars.x is a bytes"),
+    ],
+)
+def test_a_value_that_would_not_come_back_is_not_written(value: object, told: str) -> None:
+    plan = Definition("w").then(code.increase)
+    plan.vars = {"x": value}
+    with pytest.raises(DefinitionError, match=f"workflow 'w': {told}"):
+        to_yaml(plan.commit())
+
+
+@pytest.mark.parametrize(
+    "text", [".nan", "-.Inf", "9" * 500, "1e999", "~", "0x10", "12:30", "<<", "- a", "a: b", "#x", " x", "\t", "a\nb", "\x85", "\ufeff", "!x", "*a"]
+)  # fmt: skip
+def test_texts_that_look_like_something_else_come_back_as_texts(text: str) -> None:
+    plan = Definition("w").then(code.increase)
+    plan.vars = {"x": text, "y": {text: [text]}}
+    assert back(to_yaml(plan.commit())).vars == plan.vars

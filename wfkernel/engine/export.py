@@ -7,6 +7,7 @@ as the expressions they are.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +26,7 @@ from wfkernel.plan.expression import Condition, Filled, Reshape
 from wfkernel.plan.reference import address_of
 from wfkernel.plan.retry import RetryPolicy
 from wfkernel.plan.step import StepSpec, spec_of
+from wfkernel.plan.text import LONGEST_NUMBER
 from wfkernel.plan.writing import as_yaml
 
 __all__ = ["document_of", "to_yaml"]
@@ -43,7 +45,30 @@ def to_yaml(plan: Definition, folder: Path | None = None) -> str:
 
 def document_of(plan: Definition, folder: Path | None = None) -> dict[str, Any]:
     """The plan as JSON-safe data in the format of workflow files. Raises `DefinitionError`."""
-    return _Exporter(folder).workflow(plan)
+    found = _Exporter(folder).workflow(plan)
+    _check_writable(found, plan.id, "")
+    return found
+
+
+def _check_writable(data: Any, workflow: str, at: str) -> None:
+    """Raise `DefinitionError` for a value a file has no place for, and that would come back as another one, or not at all."""
+    match data:
+        case None | bool() | str():
+            return
+        case int() if abs(data) < 10**LONGEST_NUMBER:
+            return
+        case float() if math.isfinite(data):
+            return
+        case list() | tuple():
+            for number, value in enumerate(data):
+                _check_writable(value, workflow, f"{at}[{number}]")
+        case dict() if all(isinstance(key, str) for key in data):
+            for key, value in data.items():
+                _check_writable(value, workflow, f"{at}.{key}" if at else key)
+        case _:
+            what = repr(data) if isinstance(data, float) else f"a {type(data).__name__}"
+            what = f"{what} with keys that are no texts" if isinstance(data, dict) else what
+            raise DefinitionError(f"workflow '{workflow}': {at} is {what}, and a workflow file holds what JSON holds")
 
 
 class _Exporter:

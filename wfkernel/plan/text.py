@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import yaml
 
-__all__ = ["LIMITS", "Place", "Problem", "SourceText", "TextLimits", "parse_text"]
+__all__ = ["LIMITS", "LONGEST_NUMBER", "Place", "Problem", "SourceText", "TextLimits", "parse_text"]
 
 _CORE: Final = re.compile(
     r"(?P<null>null|Null|NULL|~|)|(?P<true>true|True|TRUE)|(?P<false>false|False|FALSE)|(?P<int>[-+]?[0-9]+)|0o(?P<oct>[0-7]+)"
@@ -25,7 +25,8 @@ _CORE: Final = re.compile(
 )
 _NO_NUMBER: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 """Numbers in YAML, not in JSON."""
-_DIGITS: Final = 400
+LONGEST_NUMBER: Final = 400
+"""Digits of a whole number."""
 _YAML: Final = "tag:yaml.org,2002:"
 _PLAIN: Final = "plain"
 """Tag of a text without quotes, whose meaning is still open."""
@@ -330,7 +331,7 @@ class _Reader:
             case "true" | "false" as word:
                 return word == "true"
             case "int":
-                if len(text) > _DIGITS:
+                if len(text) > LONGEST_NUMBER:
                     self._note(node, f"a number of {len(text)} digits: put quotes around it if it is a text")
                     return 0
                 return int(text)
