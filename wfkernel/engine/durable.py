@@ -33,7 +33,7 @@ from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
 from wfkernel.engine.core import Core, Frame
 from wfkernel.engine.drift import DriftPolicy, checked_policy
-from wfkernel.engine.failures import Halt, StepFailed, Suspended, TimeTravelRefused
+from wfkernel.engine.failures import Halt, StepFailed, Suspended, TimeTravelRefused, error_line
 from wfkernel.engine.hooks import Hooks
 from wfkernel.engine.interpreter import run_nested
 from wfkernel.engine.limits import Limits
@@ -70,7 +70,7 @@ class StepError(WorkflowError):
         super().__init__(path, error)
 
     def __str__(self) -> str:
-        return f"step '{self.path}' failed: {self.error.get('type')}: {self.error.get('message')}"
+        return f"step '{self.path}' failed: {error_line(self.error)}"
 
 
 class DurableContext(ConditionContext):
@@ -273,6 +273,9 @@ class DurableFunction:
         """What it was loaded from."""
         self.__doc__ = function.__doc__
         self.__name__ = function.__name__
+
+    def __repr__(self) -> str:
+        return f"<DurableFunction {self.id}>"
 
     def create_run(
         self, run_id: str | None = None, *, session: Session | None = None, resource: str = "",

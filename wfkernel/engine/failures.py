@@ -6,6 +6,7 @@ that a step's or a durable function's own ``except Exception`` cannot swallow th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from wfkernel.errors import WorkflowError
@@ -39,7 +40,13 @@ __all__ = [
     "TimeTravelRefused",
     "Tripwire",
     "WorkflowFailed",
+    "error_line",
 ]
+
+
+def error_line(error: Mapping[str, Any]) -> str:
+    """An error as events hold it, in a line: its type and its message."""
+    return f"{error.get('type', 'error')}: {error.get('message', '')}"
 
 
 class _Invalid(WorkflowError):

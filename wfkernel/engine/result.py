@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wfkernel.engine.answers import shown_answer
-from wfkernel.engine.failures import WorkflowFailed
+from wfkernel.engine.failures import WorkflowFailed, error_line
 from wfkernel.engine.state import INDEX, RunState, StepState, parent_path
 from wfkernel.engine.values import Codec, reveal_fields, shown_value
 
@@ -87,7 +87,7 @@ class RunResult:
         """The result of a successful run. Raises `WorkflowFailed` for any other."""
         if self.status == "success":
             return self.result
-        reason = f": {self.error['type']}: {self.error['message']}" if self.error else ""
+        reason = f": {error_line(self.error)}" if self.error else ""
         raise WorkflowFailed(f"run {self.run_id} ended as {self.status}{reason}", self.error) from self.exception
 
 
@@ -118,8 +118,8 @@ def short_repr(value: Any) -> str:
 def _came_to(output: Any, error: dict[str, Any] | None) -> str:
     """The output or the error in a few words."""
     if error:
-        message = str(error.get("message", ""))
-        return f": {error.get('type')}: {message if len(message) <= 200 else message[:199] + '…'}"
+        line = error_line(error)
+        return f": {line if len(line) <= 200 else line[:199] + '…'}"
     return "" if output is None else f": {short_repr(output)}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any, Final
 
+from wfkernel.engine.failures import error_line
 from wfkernel.engine.result import RunResult, StepResult, short_repr
 from wfkernel.notebook.view import ICONS, seconds, tidy
 
@@ -44,7 +45,7 @@ def _row(path: str, step: StepResult) -> str:
 
 
 def _error(error: dict[str, Any]) -> str:
-    return _text(f"{error.get('type')}: {error.get('message')}")
+    return _text(error_line(error))
 
 
 def _left(tag: str, content: str) -> str:

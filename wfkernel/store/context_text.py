@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event
+from wfkernel.engine.failures import error_line
 from wfkernel.store.about import TEXT_LENGTH, render_json
 
 __all__ = ["GATHERED", "ContextRow", "text_digest", "texts_of"]
@@ -128,7 +129,7 @@ GATHERED: Final = tuple(_RENDERINGS)
 
 
 def _error_text(error: Mapping[str, Any]) -> str:
-    text = f"{error.get('type', 'error')}: {error.get('message', '')}"[:ROW_LENGTH]
+    text = error_line(error)[:ROW_LENGTH]
     own = (error.get("traceback") or "").rpartition("Traceback (most recent call last):")[2]  # causes stand before it
     line = _FIRST_LINE.search(own)
     if line:
@@ -138,7 +139,7 @@ def _error_text(error: Mapping[str, Any]) -> str:
         error.get("type"),
         error.get("message"),
     ):
-        text += f"\ncaused by {cause.get('type')}: {cause.get('message')}"
+        text += f"\ncaused by {error_line(cause)}"
     return text
 
 
