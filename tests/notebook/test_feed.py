@@ -75,6 +75,13 @@ def test_text_that_comes_in_pieces_is_one_line_in_the_state_and_marked_for_the_p
     assert log == [["chat", "to", 1], ["chat", "ken", 1], ["chat", "s", 1], ["chat", "."], ["chat", "next"]]
 
 
+def test_a_piece_that_goes_back_to_the_start_of_its_line_says_so():
+    run = Run()
+    for piece in ("\r 20%", "\x1b[32m40%\x1b[0m\r", "a\r\nb", "10\r20"):
+        run.emit(ev.STEP_OUTPUT, {"text": piece, "end": ""}, "bar", 1)
+    assert [text for _, text, _ in run.feed.picture()["log"]] == ["\r 20%", "40%\r", "a\nb", "\r20"]
+
+
 def test_of_a_burst_the_newest_lines_are_told_and_how_many_came_before_them():
     run = Run()
     run.feed.take()

@@ -137,7 +137,7 @@ class Feed:
         if value.__class__ is not str:
             data = data or mime_bundle(value)
             value = repr(value)
-        text = tidy(value)
+        text = _piece(value)
         entry: list[Any] = [path, text if len(text) <= LINE else text[: LINE - 1] + "…"]
         if data:
             entry += [0, data]
@@ -232,6 +232,15 @@ class Feed:
         if key != self._chart[0]:
             self._chart = (key, {name: place(level) for name, level in chart().items()})
         return self._chart[1]
+
+
+def _piece(text: str) -> str:
+    """`tidy` for what may be a part of a line and go back to its start: that stays a carriage return, for the page."""
+    shown = tidy(text)
+    if "\r" not in text:
+        return shown
+    first = text.replace("\r\n", "\n").partition("\n")[0]
+    return ("\r" if "\r" in first.rstrip("\r") else "") + shown + ("\r" if text.endswith("\r") else "")
 
 
 def _step(step: StepState, waits: list[str], now: float) -> dict[str, Any]:

@@ -77,7 +77,7 @@ function logPane(run) {
   }
 
   function breakLine(line) {
-    for (const [n, part] of line.text.split("\n").entries()) {
+    for (const [n, part] of line.text.replace(/\r+$/, "").split("\n").entries()) {
       for (let at = 0; at === 0 || at < part.length; at += columns) {
         rows.push({ line, text: part.slice(at, at + columns), first: n === 0 && at === 0 });
       }

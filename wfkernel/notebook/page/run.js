@@ -27,6 +27,9 @@ const statusWords = (step) => (step.attempt > 1 ? `${shownStatus(step)}, attempt
 const errorWords = (error) => [error.type, error.message].filter(Boolean).join(": ");
 const depthOf = (path) => (path.match(/\.|\[/g) ?? []).length;
 
+/** What stands in a terminal: a carriage return goes back to the line's start, once more text comes. */
+const overwritten = (text) => text.replace(/[^\n]*\r(?!$|\n)/g, "");
+
 class Run {
   constructor(model) {
     this.model = model;
@@ -87,9 +90,9 @@ class Run {
       // Steps that run side by side write in between: a line goes on where its own step left it.
       const line = this.unfinished.get(path);
       if (line) {
-        line.text += text;
+        line.text = overwritten(line.text + text);
         if (line !== this.lines.at(-1)) this.grown += 1;
-      } else this.lines.push({ path, text, data });
+      } else this.lines.push({ path, text: overwritten(text), data });
       if (open && this.lines.length && (line ?? this.lines.at(-1)).text.length < 4000) this.unfinished.set(path, line ?? this.lines.at(-1));
       else this.unfinished.delete(path);
       if (data) this.rich.set(path, [...(this.rich.get(path) ?? []).slice(-9), data]);
