@@ -395,6 +395,13 @@ def test_a_store_refuses_vectors_of_another_embedder_until_it_is_reindexed(store
     assert store.context.search("kitten slept", 1, mode="vectors")[0].text == NOTES[0]  # the store remembers
 
 
+def test_an_embedder_chosen_before_there_are_texts_is_kept_to(store, endpoint):
+    assert store.context.reindex("openai:words-8") == "openai:words-8"
+    store.context.remember("the gearbox was oiled", {})
+    assert [found.text for found in store.context.search("gearbox", mode="vectors")] == ["the gearbox was oiled"]
+    assert store.context.reindex() == "openai:words-8"
+
+
 def test_a_reindex_that_fails_leaves_everything_as_it_was(store, monkeypatch):
     note(store, *NOTES)
     before = store.context.search("a cat napping")

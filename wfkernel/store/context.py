@@ -157,12 +157,13 @@ class Context:
             held = _held(connection)
         name = embedder or settings().embedder or (held[0] if held else DEFAULT)
         chosen = load_embedder(name)
-        _embed(chosen, ["a text to try it with"])
+        dimension = _embed(chosen, ["a text to try it with"]).shape[1]
         with self._database.open() as connection, transaction(connection):
             connection.execute("DROP TABLE IF EXISTS wf.context_vectors")
             connection.execute("DELETE FROM wf.settings WHERE name = 'embedder' OR ends_with(name, ' is complete')")
             connection.execute("DELETE FROM wf.context_terms")
             connection.execute("DELETE FROM wf.context_indexed")
+            _hold(connection, chosen, dimension)
         self.gather()
         self._index_words()
         self._index_vectors(chosen)
@@ -202,13 +203,7 @@ class Context:
                 held = _held(connection)
                 _check_same(held, embedder, vectors.shape[1])
                 if held is None:
-                    connection.execute(
-                        f"CREATE TABLE wf.context_vectors (digest VARCHAR NOT NULL, vector FLOAT[{vectors.shape[1]}] NOT NULL)"
-                    )
-                    connection.execute(
-                        "INSERT INTO wf.settings VALUES ('embedder', $1)",
-                        [to_json({"name": embedder.name, "dimension": vectors.shape[1]})],
-                    )
+                    _hold(connection, embedder, vectors.shape[1])
                 _insert_vectors(connection, [digest for digest, _ in pending], vectors)
 
 
@@ -305,6 +300,13 @@ def _held(connection: duckdb.DuckDBPyConnection) -> tuple[str, int] | None:
         return None
     known = json.loads(rows[0][0])
     return known["name"], known["dimension"]
+
+
+def _hold(connection: duckdb.DuckDBPyConnection, embedder: Embedder, dimension: int) -> None:
+    """From now on the store holds vectors of this embedder, of which there are none yet."""
+    connection.execute(f"CREATE TABLE wf.context_vectors (digest VARCHAR NOT NULL, vector FLOAT[{dimension}] NOT NULL)")
+    held = to_json({"name": embedder.name, "dimension": dimension})
+    execute(connection, "INSERT INTO wf.settings VALUES ('embedder', ?)", [held])
 
 
 def _choose(held: tuple[str, int] | None) -> Embedder:
