@@ -216,6 +216,7 @@ def test_retry_and_travel_forget_what_has_to_run_again(kernel, tmp_path):
     assert k.control(op="retry", step="b") == {"ok": True, "step": "b", "cell_id": "cell-b"}
     assert ran() == "b d "
     assert k.control(op="travel", step="b")["ok"]
+    assert k.control(op="status")["run"]["steps"] == 4  # those that were forgotten are still to come
     assert ran() == "b other d "
 
 

@@ -132,6 +132,7 @@ class Commands:
             raise DefinitionError("a step is executing: suspend the run first")
         dropped = _from_here(state, path) if below else _made_from(state, path)
         session.run.emit(ev.RUN_TRAVEL, {"status": "running", "to": path, "dropped": dropped, "by": by}, durable=True)
+        session.plan_run(session.steps())  # what was forgotten is still to come
         return self._from_cell(path)
 
     def _from_cell(self, path: str) -> Reply:

@@ -28,7 +28,7 @@ const errorWords = (error) => [error.type, error.message].filter(Boolean).join("
 const depthOf = (path) => (path.match(/\.|\[/g) ?? []).length;
 
 /** What stands in a terminal: a carriage return goes back to the line's start, once more text comes. */
-const overwritten = (text) => text.replace(/[^\n]*\r(?!$|\n)/g, "");
+const overwritten = (text) => text.replace(/[^\n]*\r(?!\r*(?:$|\n))/g, "");
 
 class Run {
   constructor(model) {
