@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wfkernel.plan.expression import FUNCTIONS, evaluate
@@ -49,6 +49,7 @@ def test_anchors_and_merge_keys_work_and_keep_their_places() -> None:
     assert source.place(("b", "x")).line == 1
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none()
