@@ -24,6 +24,7 @@ import duckdb
 from wfkernel.store.undo import Undo
 
 TABLES = 60
+LONGEST = 120
 BLOCK = 12288
 """Where the first block of a DuckDB file stands."""
 
@@ -42,8 +43,11 @@ class Torn:
         )
 
 
-def torn(folder: Path, seconds: float, *, plain: bool = False, seed: int = 1) -> Torn:
-    """Kill for `seconds`; every file that cannot be opened is counted and replaced by a fresh one."""
+def torn(folder: Path, seconds: float, *, least: int = 0, plain: bool = False, seed: int = 1) -> Torn:
+    """Kill for `seconds`, and on until `least` checkpoints had to be undone, but no longer than `LONGEST` seconds.
+
+    Every file that cannot be opened is counted and replaced by a fresh one.
+    """
     rng = random.Random(seed)
     store, fresh = folder / "torn.duckdb", folder / "fresh.duckdb"
     with duckdb.connect(str(fresh)) as connection:
@@ -51,7 +55,7 @@ def torn(folder: Path, seconds: float, *, plain: bool = False, seed: int = 1) ->
             connection.execute(f"CREATE TABLE t{number} (a INTEGER PRIMARY KEY, b VARCHAR)")
     report = Torn()
     begin = time.monotonic()
-    while time.monotonic() - begin < seconds:
+    while (gone := time.monotonic() - begin) < seconds or (report.mended < least and gone < LONGEST):
         if not store.exists() or store.stat().st_size > 40_000_000:
             store.unlink(missing_ok=True)
             store.with_name("torn.duckdb.wal").unlink(missing_ok=True)

@@ -141,7 +141,7 @@ def test_while_a_store_is_open_duckdb_makes_no_checkpoint_and_nobody_else_opens_
 
 
 def test_processes_killed_in_the_middle_of_a_block_leave_files_that_open(tmp_path: Path) -> None:
-    report = torn(tmp_path, seconds=5)
+    report = torn(tmp_path, seconds=5, least=1)
     assert report.kills
     assert report.mended
     assert not report.unreadable
