@@ -159,9 +159,10 @@ def test_workers_and_threads_write_under_their_cell_while_they_run(page):
 
 def test_a_restored_step_shows_again_what_it_showed(page):
     source = "print('shown', flush=True)\nfrom IPython.display import Markdown\nMarkdown('**bold**')"
-    page.busy(f"time.sleep(0.5)\n{source}", "shows")
+    page.run(2, "%workflow new")
+    page.run(2, f"%%step shows\n{source}")
     page.notebook.wait_idle()
-    cell = page.run(2, f"%%step shows\ntime.sleep(0.5)\n{source}")
+    cell = page.run(2, f"%%step shows\n{source}")
     expect(cell).to_contain_text("restored")
     expect(cell.locator(".jp-Cell-outputArea")).to_contain_text("shown")
     expect(cell.locator(".jp-Cell-outputArea strong").filter(has_text="bold")).to_be_visible()

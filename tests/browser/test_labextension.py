@@ -151,6 +151,7 @@ run
 
 def in_sight(view: Locator, box: str) -> bool:
     """Whether a box of the graph, once it is drawn, stands in what the graph's window shows."""
+    view.get_by_role("button", name=box).wait_for()
     shown = view.get_by_role("button", name=box).bounding_box()
     window = view.locator(".wf-canvas").bounding_box()
     assert shown is not None
