@@ -167,36 +167,43 @@ def settings(near: Path | str | None = None) -> Settings:
 
 def load(near: Path | str | None = None) -> Loaded:
     """The settings and their origins. Raises `SettingsInvalid`, which names every mistake and its place."""
-    names = sorted(name for name in os.environ if name.startswith(PREFIX))
-    variables = tuple((name, os.environ[name]) for name in names)
+    names = sorted([name for name in os.environ if name.startswith(PREFIX)])
+    variables = tuple([(name, os.environ[name]) for name in names])
     return _load(*_file_for(near), variables, os.getcwd())
 
 
 def project_folder(near: Path | str | None = None) -> Path | None:
     """The project that folder `near` (default: the current one) belongs to."""
+    folder = _project_folder(near)
+    return Path(folder) if folder is not None else None
+
+
+def _project_folder(near: Path | str | None) -> str | None:
+    """Every run asks, so it is done with strings: paths take ten times as long."""
     folder = os.path.join(os.getcwd(), near) if near else os.getcwd()
-    while True:  # every run asks: strings, for paths take ten times as long
+    while True:
         if any(os.path.exists(os.path.join(folder, mark)) for mark in _PROJECT_MARKS):
-            return Path(folder)
+            return folder
         folder, below = os.path.dirname(folder), folder
         if folder == below:
             return None
 
 
-def _file_for(near: Path | str | None) -> tuple[Path | None, int]:
-    """The file with the settings, and when it was changed."""
-    folder = project_folder(near)
+def _file_for(near: Path | str | None) -> tuple[str, int]:
+    """The file with the settings, "" if there is none, and when it was changed."""
+    folder = _project_folder(near)
     for name in (FILE, _PYPROJECT) if folder is not None else ():
-        assert folder is not None
+        file = os.path.join(folder or "", name)
         try:
-            return folder / name, (folder / name).stat().st_mtime_ns
+            return file, os.stat(file).st_mtime_ns
         except OSError:
             continue
-    return None, 0
+    return "", 0
 
 
 @lru_cache(maxsize=16)
-def _load(file: Path | None, changed: int, variables: tuple[tuple[str, str], ...], cwd: str) -> Loaded:
+def _load(path: str, changed: int, variables: tuple[tuple[str, str], ...], cwd: str) -> Loaded:
+    file = Path(path) if path else None
     problems: list[str] = []
     given: dict[str, Any] = {}
     places: dict[str, str] = {}

@@ -45,6 +45,8 @@ class RunLog:
     def __init__(self, log: EventLog, durability: Durability) -> None:
         self._log, self._durability = log, checked_durability(durability)
         self._held: list[Event] = []
+        self._owed = False
+        """What was held was written, and whoever did so waits for the disk."""
 
     @property
     def syncs(self) -> bool:
@@ -57,18 +59,23 @@ class RunLog:
             self._log.append(self._held, durable=True)
             self._held = []
 
-    def append(self, event: Event, *, durable: bool) -> None:
-        """Write `event`, or hold it until the run leaves this process alone. Raises what the log raises."""
+    def append(self, event: Event, *, durable: bool, sync: bool = True) -> None:
+        """Write `event`, or hold it until the run leaves this process alone. Raises what the log raises.
+
+        Without `sync` the caller waits for the disk (`on_disk`).
+        """
         if self._durability != "exit":
-            self._log.append([event], durable=durable and self.syncs)
+            self._log.append([event], durable=durable and sync and self.syncs)
             return
         if event.type in _LEAVES:
-            self._log.append([*self._held, event], durable=True)
+            self._log.append([*self._held, event], durable=sync)
             self._held.clear()
+            self._owed = not sync
         else:
             self._held.append(event)
 
     async def on_disk(self) -> None:
         """Return once what was written is on disk, if the run wants that."""
-        if self._durability == "fsync":
+        if self._durability == "fsync" or self._owed:
+            self._owed = False
             await on_disk(self._log)

@@ -72,7 +72,7 @@ class Recorder:
             payload = stored_payload(event.type, payload, self.codec, durable and log.syncs)
             if payload is not event.payload:
                 event = Event(event.run_id, event.seq, event.ts, event.type, event.path, event.attempt, payload)
-        log.append(event, durable=durable and sync)
+        log.append(event, durable=durable, sync=sync)
 
     def stored(self, type_: str, payload: dict[str, Any]) -> dict[str, Any]:
         """`payload` as it is stored, what it refers to on disk."""
