@@ -2,9 +2,10 @@
  * What the button and the panel show: the run of the notebook in front, and the runs in its store.
  *
  * Kernels are asked only where a notebook uses wfkernel, and only when something may have changed: a cell begins or ends,
- * somebody acted, and once a second (every three for the list alone) while something executes. (Not when the kernel's status
+ * somebody acted, and once a second (every three for the list alone) while a cell runs or something executes. (Not when the kernel's status
  * changes: asking changes it.)
  */
+import { ICodeCellModel } from '@jupyterlab/cells';
 import { INotebookTracker, NotebookActions, NotebookPanel } from '@jupyterlab/notebook';
 import { Kernel } from '@jupyterlab/services';
 import { ISignal, Signal } from '@lumino/signaling';
@@ -217,10 +218,18 @@ export class RunsModel {
     }
     this._changed.emit();
     const others = this.listed && !!this._runs?.some(goesOn);
-    if (this._current?.busy || (reply?.ok && others)) {
+    // A cell that runs may begin a run later than the look that its start brought about.
+    const soon = !!this._current?.busy || this._executes();
+    if (reply?.ok && (soon || others)) {
       window.clearTimeout(this._timer);
-      this._timer = window.setTimeout(() => this.refresh(), this._current?.busy ? PERIOD : 3 * PERIOD);
+      this._timer = window.setTimeout(() => this.refresh(), soon ? PERIOD : 3 * PERIOD);
     }
+  }
+
+  /** Whether a cell of the notebook is running or waits for its turn. */
+  private _executes(): boolean {
+    const cells = this._panel()?.model?.cells;
+    return !!cells && [...cells].some(cell => (cell as ICodeCellModel).executionState === 'running');
   }
 
   private _tell(reply: IReply | null): void {

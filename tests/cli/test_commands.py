@@ -62,7 +62,7 @@ JSON_KEYS = {
     ("session", "show", "work"): {"session", "runs"},
     ("run", "jobs.py:orders", "-p", "rows=1"): RUN_KEYS,
     ("restart", "small"): RUN_KEYS,
-    ("retry", "bad"): RUN_KEYS,
+    ("retry", "failing"): RUN_KEYS,
     ("resume", "waits", "--data", '{"approve": true}'): RUN_KEYS,
     ("start", "jobs.py:orders", "-p", "rows=1"): {"run_id", "pid", "log"},
     ("cancel", "gone"): {"run_id", "status"},
@@ -95,6 +95,9 @@ def furnished(world: Wf) -> Wf:
     for name in ("gone", "waits"):
         assert world("run", "jobs.py:asking", "-p", "rows=3", "--run-id", name).status == 75
     assert world("run", "jobs.py:orders", "-p", "rows=3", "--run-id", "spare").status == 0
+    (world.folder / "broken").touch()
+    assert world("run", "jobs.py:orders", "-p", "rows=3", "--run-id", "failing").status == 1
+    (world.folder / "broken").unlink()
     return world
 
 
@@ -255,7 +258,8 @@ class TestLooking:
 
     def test_ls_knows_the_statuses_there_are(self, world):
         assert {row["status"] for row in world("ls", "--status", "failed", "--json").json} == {"failed"}
-        assert world("ls", "--status", "interrupted").out == "No run is interrupted.\n"
+        assert world("ls", "--status", "paused").out == "No run is paused.\n"
+        assert all(row["interrupted"] for row in world("ls", "--status", "interrupted", "--json").json)
         assert "did you mean 'success'?" in world("ls", "--status", "sucess").err
 
     def test_replay_shows_what_there_was_when_a_step_began(self, world):

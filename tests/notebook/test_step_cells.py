@@ -333,7 +333,9 @@ class TestMistakes:
         nbformat.write(
             nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells]), tmp_path / "analysis.ipynb"
         )
-        self.refused(kernel(), cells[0], "need each other", "a -> b -> a")
+        said, *drawing = kernel().run(cells[0]).text.strip().splitlines()
+        assert said == "DefinitionError: the steps need each other: a -> b -> a"
+        assert (drawing[0], drawing[-1].split()[0]) == ("flowchart LR", "linkStyle")
 
     def test_suspend_outside_a_step(self, kernel):
         self.refused(kernel(), "from wfkernel import suspend\nsuspend()", "%%step")

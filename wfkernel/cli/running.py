@@ -272,7 +272,7 @@ def wake(
 
 def _stored_workflows(module: str) -> list[Any]:
     """The workflows with a store that a module or file defines. Raises `DefinitionError` when it has none."""
-    if is_workflow(module):
+    if not module.endswith(".py") and is_workflow(module):
         return [load_workflow(module, _store_for(module, None))]
     stored = [workflow for workflow in workflows_in(load_module(module)).values() if workflow.options.store is not None]
     if not stored:
