@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from tests.engine.conftest import go
 from wfkernel.engine.durable import workflow
 from wfkernel.engine.failures import TimeTravelRefused
-from wfkernel.engine.hooks import Hooks, Modify, Replace, Skip
+from wfkernel.engine.hooks import Hooks, Modify, Replace, Retry, Skip
 from wfkernel.engine.workflow import Workflow
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.step import step
@@ -225,6 +225,19 @@ def test_a_hook_changes_the_input_of_a_nested_workflow_or_takes_its_place(verdic
     if result.status == "suspended":  # what the hook made of the input holds after the resume too
         result = go(run.resume("A"))
     assert result.result == expected
+
+
+def test_a_hook_that_wants_a_nested_workflow_tried_again_is_told_that_it_cannot() -> None:
+    hooks = Hooks()
+    hooks.on("step.finish", lambda moment: Retry() if moment.path == "inner" else None)
+    run = Workflow("w", hooks=hooks).then(Workflow("inner").then(first).commit()).commit().create_run()
+    failed: list[str] = []
+    run.watch(lambda event: failed.append(event.payload["error"]["message"]) if event.type == "hook.failed" else None)
+    assert go(run.start(1)).result == 2
+    assert failed == [
+        "a hook at 'step.finish' of a nested workflow may return Cancel, Continue, Modify, not Retry(delay=0.0)."
+    ]
+    assert calls == [("first", 1)]
 
 
 def test_a_call_whose_input_a_hook_changed_is_found_after_a_resume() -> None:

@@ -166,8 +166,12 @@ class Core:
         iteration: int = 0,
         scope: StateScope | None = None,
         only: Hooks | None = None,
+        refused: frozenset[type] = frozenset(),
     ) -> tuple[Verdict | None, Any]:
-        """Call the hooks of a point (or `only` these). `Cancel` has been acted upon when this returns: it raises `Canceled`."""
+        """Call the hooks of a point (or `only` these). `Cancel` has been acted upon when this returns: it raises `Canceled`.
+
+        A `refused` verdict, which means nothing where this is called, is a hook that failed.
+        """
         hooks = only or self.hooks
         if hooks is None or not hooks.has(point):
             return None, value
@@ -179,7 +183,7 @@ class Core:
             payload = {"point": point, "hook": name, "error": describe_error(error)}
             self.recorder.emit(ev.HOOK_FAILED, payload, path, attempt)
 
-        verdict, value = await hooks.fire(moment, failed)
+        verdict, value = await hooks.fire(moment, failed, refused)
         if isinstance(verdict, Cancel) and point != "run.resume":
             self.signal.set(verdict.reason or f"canceled by a hook at {point}")
             raise Canceled

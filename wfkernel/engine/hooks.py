@@ -85,7 +85,7 @@ POINTS: Final[dict[str, frozenset[type]]] = {
     "run.resume": _FREE | {Modify},  # value: the answer; Cancel refuses it
     "run.cancel": frozenset({Continue}),  # value: the reason
     "step.start": _FREE | {Modify, Replace, Skip},  # value: the input
-    "step.finish": _FREE | {Modify, Retry},  # value: the output
+    "step.finish": _FREE | {Modify, Retry},  # value: the output; a nested workflow as a whole cannot be retried
     "step.error": _FREE | {Replace, Skip, Retry},  # value: the exception
     "step.suspend": _FREE | {Replace},  # value: the payload; Replace answers at once
     "step.resume": _FREE,  # value: the answers
@@ -175,9 +175,15 @@ class Hooks:
         """Whether anybody listens at `point`."""
         return point in self._hooks
 
-    async def fire(self, moment: Moment, failed: Callable[[str, BaseException], None]) -> tuple[Verdict | None, Any]:
-        """Call the hooks of a point. Returns the verdict that decides (None: go on) and the value, maybe modified."""
+    async def fire(
+        self, moment: Moment, failed: Callable[[str, BaseException], None], refused: frozenset[type] = frozenset()
+    ) -> tuple[Verdict | None, Any]:
+        """Call the hooks of a point. Returns the verdict that decides (None: go on) and the value, maybe modified.
+
+        A verdict the point does not know, or that is `refused` here, is a hook that failed.
+        """
         value = moment.value
+        possible = POINTS[moment.point] - refused
         for hook in self._hooks.get(moment.point, ()):
             seen = Moment(moment.point, moment.run_id, moment.workflow, moment.path, value, moment.attempt,
                           moment.iteration, moment.state)  # fmt: skip
@@ -185,9 +191,10 @@ class Hooks:
                 verdict = await _call(hook, seen)
                 if verdict is None or type(verdict) is Continue:
                     continue
-                if type(verdict) not in POINTS[moment.point]:
-                    allowed = ", ".join(sorted(kind.__name__ for kind in POINTS[moment.point]))
-                    raise DefinitionError(f"a hook at '{moment.point}' may return {allowed}, not {verdict!r}.")
+                if type(verdict) not in possible:
+                    allowed = ", ".join(sorted(kind.__name__ for kind in possible))
+                    where = f"'{moment.point}'" + (" of a nested workflow" if refused else "")
+                    raise DefinitionError(f"a hook at {where} may return {allowed}, not {verdict!r}.")
             except Exception as error:
                 failed(hook.name, error)
                 continue

@@ -21,7 +21,7 @@ from wfkernel.engine.entries import fail
 from wfkernel.engine.failures import Bailed, Canceled, StepFailed, StepInputInvalid, Suspended
 from wfkernel.engine.foreach import run_foreach
 from wfkernel.engine.graph import run_graph
-from wfkernel.engine.hooks import Replace, Skip
+from wfkernel.engine.hooks import Replace, Retry, Skip
 from wfkernel.engine.loops import run_loop
 from wfkernel.engine.mapping import run_map
 from wfkernel.engine.nested import Nesting
@@ -151,7 +151,7 @@ async def run_nested(
     except (Suspended, Canceled) as halt:
         await nesting.stopped("suspended" if isinstance(halt, Suspended) else "canceled")
         raise
-    _, output = await core.fire("step.finish", path, output, 1, iteration, scope)
+    _, output = await core.fire("step.finish", path, output, 1, iteration, scope, refused=frozenset({Retry}))
     payload = {"status": "success", "output": output}
     if inner.changes:
         payload["state"] = inner.changes
