@@ -18,6 +18,7 @@ knows neither where a value came from nor which variables are misspelt.)
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -192,12 +193,10 @@ def _project_folder(near: Path | str | None) -> str | None:
 def _file_for(near: Path | str | None) -> tuple[str, int]:
     """The file with the settings, "" if there is none, and when it was changed."""
     folder = _project_folder(near)
-    for name in (FILE, _PYPROJECT) if folder is not None else ():
-        file = os.path.join(folder or "", name)
-        try:
-            return file, os.stat(file).st_mtime_ns
-        except OSError:
-            continue
+    if folder is not None:
+        for file in (os.path.join(folder, FILE), os.path.join(folder, _PYPROJECT)):
+            with contextlib.suppress(OSError):
+                return file, os.stat(file).st_mtime_ns
     return "", 0
 
 

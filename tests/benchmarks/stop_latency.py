@@ -65,19 +65,6 @@ def in_kernel(*, subshells: bool) -> list[float]:
             kernel.close()
 
 
-def run_cell(notebook: Notebook, index: int, source: str) -> None:
-    """Give a cell this source and run it, without waiting for its end."""
-    notebook.page.evaluate(
-        """([index, source]) => {
-            const panel = window.jupyterapp.shell.currentWidget;
-            panel.content.activeCellIndex = index;
-            panel.content.activeCell.model.sharedModel.setSource(source);
-            window.jupyterapp.commands.execute('notebook:run-cell');
-        }""",
-        [index, source],
-    )
-
-
 def click_time(button: Locator) -> float:
     """Click, as a person does; the moment the browser got the click, in seconds since the epoch."""
     button.evaluate(
@@ -97,10 +84,10 @@ def in_browser(notebook: Notebook, store: Store, *, subshells: bool) -> Iterator
     view = notebook.cell(1).locator(".wf-run")
     for name, status in OPS.values():
         for n, body in enumerate(BODIES * STOPS):
-            run_cell(notebook, 1, "%workflow new\n%workflow")
+            notebook.run(1, "%workflow new\n%workflow")
             notebook.wait_idle()
             step = f"busy{n}"
-            run_cell(notebook, 2, f"%%step {step}\n{body}")
+            notebook.run(2, f"%%step {step}\n{body}")
             expect(view.get_by_role("button", name=f"step {step}, running")).to_be_visible()
             clicked = click_time(view.get_by_role("button", name=name, exact=True))
             expect(view.get_by_role("status").first).to_contain_text(status)
@@ -131,7 +118,7 @@ def in_front_ends(folder: Path, browser: BrowserContext) -> dict[tuple[str, bool
         for front_end, app in APPS.items():
             page = browser.new_page()
             notebook = Lab(server, page).open(["", "", ""], app)
-            run_cell(notebook, 0, "%load_ext wfkernel\nimport asyncio, time")
+            notebook.run(0, "%load_ext wfkernel\nimport asyncio, time")
             notebook.wait_idle()
             for subshells in (True, False):
                 found[front_end, subshells] = list(in_browser(notebook, store, subshells=subshells))

@@ -149,6 +149,19 @@ class Notebook:
             index,
         )
 
+    def run(self, index: int, source: str) -> Locator:
+        """Give a cell this source and run it, without waiting for its end; returns the cell."""
+        self.page.evaluate(
+            """([index, source]) => {
+                const panel = window.jupyterapp.shell.currentWidget;
+                panel.content.activeCellIndex = index;
+                panel.content.activeCell.model.sharedModel.setSource(source);
+                window.jupyterapp.commands.execute('notebook:run-cell');
+            }""",
+            [index, source],
+        )
+        return self.cell(index)
+
     def wait_idle(self) -> None:
         """Wait until no cell is running or queued and the kernel is idle."""
         self.page.wait_for_function(

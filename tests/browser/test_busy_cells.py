@@ -28,24 +28,11 @@ class Page:
         self.view = notebook.cell(1).locator(".wf-run")
         self.status = self.view.get_by_role("status").first
 
-    def run(self, index: int, source: str) -> Locator:
-        """Give a cell this source and run it, without waiting for its end; returns the cell."""
-        self.notebook.page.evaluate(
-            """([index, source]) => {
-                const panel = window.jupyterapp.shell.currentWidget;
-                panel.content.activeCellIndex = index;
-                panel.content.activeCell.model.sharedModel.setSource(source);
-                window.jupyterapp.commands.execute('notebook:run-cell');
-            }""",
-            [index, source],
-        )
-        return self.notebook.cell(index)
-
     def busy(self, body: str, name: str = "busy", options: str = "") -> Locator:
         """Begin a run, show it, and run a step with this body; returns the cell once the step executes."""
-        self.run(1, "%workflow new\n%workflow")
+        self.notebook.run(1, "%workflow new\n%workflow")
         self.notebook.wait_idle()
-        cell = self.run(2, f"%%step {name} {options}\n{body}")
+        cell = self.notebook.run(2, f"%%step {name} {options}\n{body}")
         expect(self.box(name)).to_have_attribute("data-status", "running")
         return cell
 
@@ -65,7 +52,7 @@ def page(request: pytest.FixtureRequest, lab_server: LabServer, chromium: Browse
     opened = chromium.new_page()
     notebook = Lab(lab_server, opened).open([LOAD, "", "", ""], request.param)
     one = Page(notebook)
-    one.run(0, LOAD)
+    one.notebook.run(0, LOAD)
     notebook.wait_idle()
     yield one
     opened.close()
@@ -101,10 +88,10 @@ def test_the_suspend_button_of_the_toolbar_stops_a_graph_of_steps(page):
         "    for _ in range(3000): time.sleep(0.02)"
     )
     for index, name in ((2, "left"), (3, "right")):
-        page.run(index, f"%%step {name} --worker processes\n{body}")
+        page.notebook.run(index, f"%%step {name} --worker processes\n{body}")
     page.notebook.wait_idle()
     go.touch()
-    page.run(1, "%workflow new\n%workflow run")
+    page.notebook.run(1, "%workflow new\n%workflow run")
     wait_for(begun)
     button = suspend_button(page.notebook.page)
     expect(button).not_to_have_attribute("aria-disabled", "true")
@@ -121,7 +108,7 @@ def test_the_square_button_suspends_and_the_step_runs_again(page):
     expect(cell).to_contain_text("suspended at step 'slow' (Interrupt)")
     page.notebook.wait_idle()
     (page.folder / f"go-{id(page)}").touch()
-    page.run(2, f"%%step slow\n{again}")
+    page.notebook.run(2, f"%%step slow\n{again}")
     expect(page.box("slow")).to_have_attribute("data-status", "success")
     assert (page.folder / str(id(page))).read_text() == "xx"
 
@@ -149,20 +136,20 @@ def test_workers_and_threads_write_under_their_cell_while_they_run(page):
     thread = (
         f"def tell():\n    {WAIT.format(str(late))}\n    print('from a thread')\nthreading.Thread(target=tell).start()"
     )
-    cell = page.run(2, f"%%step threaded\n{thread}")
+    cell = page.notebook.run(2, f"%%step threaded\n{thread}")
     page.notebook.wait_idle()
-    other = page.run(3, f"Path({str(late)!r}).touch()\ntime.sleep(0.5)")
+    other = page.notebook.run(3, f"Path({str(late)!r}).touch()\ntime.sleep(0.5)")
     expect(cell).to_contain_text("from a thread")
     expect(other.locator(".jp-Cell-outputArea")).not_to_contain_text("from a thread")
-    page.run(3, "")
+    page.notebook.run(3, "")
 
 
 def test_a_restored_step_shows_again_what_it_showed(page):
     source = "print('shown', flush=True)\nfrom IPython.display import Markdown\nMarkdown('**bold**')"
-    page.run(2, "%workflow new")
-    page.run(2, f"%%step shows\n{source}")
+    page.notebook.run(2, "%workflow new")
+    page.notebook.run(2, f"%%step shows\n{source}")
     page.notebook.wait_idle()
-    cell = page.run(2, f"%%step shows\n{source}")
+    cell = page.notebook.run(2, f"%%step shows\n{source}")
     expect(cell).to_contain_text("restored")
     expect(cell.locator(".jp-Cell-outputArea")).to_contain_text("shown")
     expect(cell.locator(".jp-Cell-outputArea strong").filter(has_text="bold")).to_be_visible()

@@ -18,6 +18,8 @@ from wfkernel.errors import WorkflowError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from wfkernel.engine.answers import Asked
+
     Model = TypeVar("Model", bound=BaseModel)
 
 T = TypeVar("T")
@@ -49,9 +51,7 @@ class StepContext(Protocol):
 
     path: str
 
-    def answer(
-        self, model: type[BaseModel] | Mapping[str, Any] | None, message: str, payload: Any, label: Label = ()
-    ) -> Any:
+    def answer(self, model: Asked, message: str, payload: Any, label: Label = ()) -> Any:
         """The answer for this `suspend` call; raises `RunSuspended` when there is none yet."""
 
     def write(self, text: str, shown: dict[str, Any] | None = None) -> None:
@@ -114,14 +114,7 @@ def suspend(model: None = None, /, message: str = "", *, payload: Any = None, la
 def suspend(model: Mapping[str, Any], /, message: str = "", *, payload: Any = None, label: Label = ()) -> Any: ...
 
 
-def suspend(
-    model: type[BaseModel] | Mapping[str, Any] | None = None,
-    /,
-    message: str = "",
-    *,
-    payload: Any = None,
-    label: Label = (),
-) -> Any:
+def suspend(model: Asked = None, /, message: str = "", *, payload: Any = None, label: Label = ()) -> Any:
     """Suspend the run until somebody answers, and return the answer.
 
     The run stops here; no thread waits. When it is resumed, the step is executed again from its start and its n-th call

@@ -95,9 +95,9 @@ class Core:
         """What is read before every step, where there are limits to keep."""
         self.sleeping: list[float] = []
         self.hold = CancelSignal()
+        """Set when the run is to pause: no further step begins."""
         self.held_by: dict[str, Any] = {}
         """Who set it (`wfkernel.engine.actor`), for the run's history."""
-        """Set when the run is to pause: no further step begins."""
         self.keeps_exceptions = False
         """Durable functions: a failed step raises the same exception again, and the code of steps is noted."""
         self.on_drift = ""

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from wfkernel.engine.events import Event
 
-__all__ = ["Database"]
+__all__ = ["Database", "troubles"]
 
 LOCK_WAIT: Final = 30.0
 """Seconds to wait for another process to close the file before saying who holds it."""
@@ -386,8 +386,6 @@ class Database:
 
     def _keep_up(self) -> None:
         """Fold what was journaled, in batches; close the file when nothing happened for a while."""
-        import duckdb
-
         pause = BATCH_SECONDS
         while not self._stop.is_set():
             self._wake.wait(timeout=None if self._connection is None else YIELD_SECONDS)
@@ -405,7 +403,7 @@ class Database:
                     self._journaled = True
                     self._wake.set()
                     pause = min(pause * 2, 1.0)
-                except (StoreError, duckdb.Error, OSError) as error:
+                except troubles() as error:
                     # Whoever reads next is told too; steps go on, in the journal.
                     _log.warning("what is written stays in the journal: %s", error)
                     self._journaled = True
@@ -413,6 +411,13 @@ class Database:
             elif time.monotonic() - self._used >= IDLE_SECONDS or self._is_wanted():
                 self._close_connection()
             self._empty_log(LOG_BYTES)
+
+
+def troubles() -> tuple[type[Exception], ...]:
+    """What moving the journal may raise, for an ``except`` clause: asked only then, so DuckDB is not imported for it before."""
+    import duckdb
+
+    return StoreError, duckdb.Error, OSError
 
 
 def _tells_of_damage(error: duckdb.Error) -> bool:

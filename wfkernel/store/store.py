@@ -32,7 +32,7 @@ from wfkernel.store.blobs import BlobDir
 from wfkernel.store.checkpoints import AutoCheckpoint, Checkpoint, Checkpoints, load_state
 from wfkernel.store.claims import Claims
 from wfkernel.store.codecs import decode_value, encode_value
-from wfkernel.store.database import Database
+from wfkernel.store.database import Database, troubles
 from wfkernel.store.follow import Follower
 from wfkernel.store.journal import Journal
 from wfkernel.store.locate import find_store_path
@@ -337,13 +337,11 @@ def _decided(state: RunState, decide: Decide, owner: str) -> list[Event]:
 
 
 def _close_if_alive(store: weakref.ref[Store]) -> None:
-    import duckdb
-
     opened = store()
     if opened is not None:
         try:
             opened.close()
-        except (StoreError, duckdb.Error, OSError) as error:
+        except troubles() as error:
             _log.warning("what was written stays in the journal: %s", error)
 
 

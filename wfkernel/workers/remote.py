@@ -22,8 +22,7 @@ from wfkernel.workers.execute import Outcome
 from wfkernel.workers.shipping import Parts, Suspended, pack, unpack
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
+    from wfkernel.engine.answers import Asked
     from wfkernel.engine.context import StepContext
 
 __all__ = ["Relay", "RemoteStep", "open_call"]
@@ -70,10 +69,8 @@ class RemoteStep:
 
     # -- suspend ----------------------------------------------------------------------------------------------------
 
-    def answer(
-        self, model: type[BaseModel] | Mapping[str, Any] | None, message: str, payload: Any, label: Label = ()
-    ) -> Any:
-        from wfkernel.engine.answers import validate_answer
+    def answer(self, model: Asked, message: str, payload: Any, label: Label = ()) -> Any:
+        from wfkernel.engine.answers import validate_answer  # most calls ask nothing, and a worker is to start soon
 
         index = self._asked
         self._asked += 1
