@@ -12,7 +12,7 @@ before = set(sys.modules)
 begun = time.perf_counter()
 import wfkernel
 print((time.perf_counter() - begun) * 1e3)
-print(','.join(sorted({'pandas', 'numpy', 'pyarrow', 'duckdb', 'IPython', 'pydantic'} & set(sys.modules))) or 'nothing heavy')
+print(','.join(sorted({'pandas', 'numpy', 'pyarrow', 'duckdb', '_duckdb', 'IPython', 'pydantic'} & set(sys.modules))) or 'nothing heavy')
 """
 
 

@@ -12,7 +12,7 @@ from wfkernel.engine import events as ev
 from wfkernel.errors import StoreTooNew
 from wfkernel.store import migrations
 from wfkernel.store.fsck import check
-from wfkernel.store.schema import schema_version
+from wfkernel.store.schema import newest_version
 from wfkernel.store.store import Store
 
 DATA = Path(__file__).parent / "data"
@@ -52,7 +52,7 @@ def test_a_store_of_an_earlier_release_is_read_and_goes_on(released):
         ("suspended", "canceled"),
     ]
     store.close()
-    assert versions(released)[-1] == schema_version()
+    assert versions(released)[-1] == newest_version()
 
 
 def test_the_store_as_it_was_is_kept_beside_it(released):
@@ -65,7 +65,7 @@ def test_the_store_as_it_was_is_kept_beside_it(released):
 
 
 def test_every_later_version_is_applied_once_and_in_order(released, monkeypatch):
-    now = schema_version()
+    now = newest_version()
     monkeypatch.setitem(migrations.MIGRATIONS, now + 2, "INSERT INTO wf.probe VALUES ('second')")
     monkeypatch.setitem(migrations.MIGRATIONS, now + 1, "CREATE TABLE wf.probe AS SELECT 'first' AS word")
     for _ in range(2):
@@ -78,7 +78,7 @@ def test_every_later_version_is_applied_once_and_in_order(released, monkeypatch)
 
 def test_a_migration_that_fails_leaves_the_store_as_it_was(released, monkeypatch):
     before = versions(released)
-    now = schema_version()
+    now = newest_version()
     broken = "CREATE TABLE wf.probe (x INTEGER); SELECT no_such_function()"
     with monkeypatch.context() as patched:
         patched.setitem(migrations.MIGRATIONS, now + 1, broken)
@@ -91,7 +91,7 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(released, monkeypatch
 
 
 def test_after_a_migration_an_older_wfkernel_says_what_to_do(released, monkeypatch):
-    now = schema_version()
+    now = newest_version()
     with monkeypatch.context() as newer:
         newer.setitem(migrations.MIGRATIONS, now + 1, "CREATE TABLE wf.probe (x INTEGER)")
         store = Store(released)

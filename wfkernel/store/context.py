@@ -387,7 +387,7 @@ def _condition(
 
 def _check_condition(where: str) -> None:
     """Refuse what is not one condition. Raises `DefinitionError`."""
-    import duckdb
+    from wfkernel.store.duck import duckdb
 
     try:
         statements = duckdb.extract_statements(f"SELECT 1 FROM context WHERE (\n{where}\n)")
@@ -435,7 +435,7 @@ def _best(
 
 
 def _run(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any], condition: str) -> list[Any]:
-    import duckdb
+    from wfkernel.store.duck import duckdb
 
     try:
         return connection.execute(sql, values).fetchall()

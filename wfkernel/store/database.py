@@ -59,6 +59,8 @@ LOG_BYTES: Final = 16 << 20
 """How long DuckDB's write-ahead log may grow while the file is open; it is moved into the file when that is closed."""
 READ_BYTES: Final = 1 << 19
 """How much of the journals is read for the sake of one run rather than moved."""
+SMALL_BYTES: Final = 64 << 20
+"""In a file shorter than this DuckDB works with one thread: to share the work out takes longer than to do it."""
 
 _log = logging.getLogger("wfkernel")
 _turns: dict[tuple[int, Path], FileLock] = {}
@@ -92,7 +94,7 @@ class Database:
 
         Raises `StoreLocked`, `StoreCorrupt` or `StoreTooNew`, each naming the file and what to do.
         """
-        import duckdb
+        from wfkernel.store.duck import duckdb
 
         with self._lock:
             try:
@@ -201,7 +203,7 @@ class Database:
 
     def _empty_log(self, limit: int) -> None:
         """Have DuckDB move its log into the file if it is longer than `limit`. If it cannot, nothing is lost."""
-        import duckdb
+        from wfkernel.store.duck import duckdb
 
         with self._lock:
             if self._connection is None or self.log_bytes <= limit:
@@ -212,7 +214,7 @@ class Database:
                 _log.warning("%s: what was written stays in DuckDB's log: %s", self.path, error)
 
     def _connect(self, wait: float) -> duckdb.DuckDBPyConnection:
-        import duckdb
+        from wfkernel.store.duck import duckdb
 
         deadline = time.monotonic() + wait
         mark: Path | None = None
@@ -259,7 +261,7 @@ class Database:
 
     def _connected(self) -> duckdb.DuckDBPyConnection:
         """The file, opened if it is nobody else's turn; raises at once what speaks against it."""
-        import duckdb
+        from wfkernel.store.duck import duckdb
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
         turn = self._turn()
@@ -269,6 +271,8 @@ class Database:
                 _log.info("%s: an interrupted checkpoint of DuckDB was undone", self.path)
             connection = duckdb.connect(str(self.path))
             self._undo.hold(connection)
+            if self.path.stat().st_size < SMALL_BYTES:
+                connection.execute("SET threads = 1")
         except BaseException:
             turn.release()
             raise
@@ -415,14 +419,14 @@ class Database:
 
 def troubles() -> tuple[type[Exception], ...]:
     """What moving the journal may raise, for an ``except`` clause: asked only then, so DuckDB is not imported for it before."""
-    import duckdb
+    from wfkernel.store.duck import duckdb
 
     return StoreError, duckdb.Error, OSError
 
 
 def _tells_of_damage(error: duckdb.Error) -> bool:
     """Whether a query failed because of what stands in the file: DuckDB checks a block when it first reads it."""
-    import duckdb
+    from wfkernel.store.duck import duckdb
 
     damage = (duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
     return isinstance(error, damage) or "Corrupt database file" in str(error)

@@ -32,7 +32,7 @@ def read_events(
 @contextlib.contextmanager
 def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """All of what is done inside, or nothing of it."""
-    import duckdb
+    from wfkernel.store.duck import duckdb
 
     connection.execute("BEGIN")
     try:

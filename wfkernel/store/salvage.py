@@ -95,7 +95,7 @@ def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
 
 def _count(backup: Path) -> int:
     """How many events a backup holds. Raises `StoreError` if it is none."""
-    import duckdb
+    from wfkernel.store.duck import duckdb
 
     try:
         with duckdb.connect(str(backup), read_only=True) as connection:
@@ -190,7 +190,7 @@ class _Reader:
 
     def rows(self, sql: str, *values: str) -> list[dict[str, Any]]:
         """The rows of a query. Raises `StoreCorrupt`."""
-        import duckdb
+        from wfkernel.store.duck import duckdb
 
         try:
             if self._connection is None:

@@ -16,10 +16,10 @@ from wfkernel.store.migrations import MIGRATIONS, migrate
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["prepare", "schema_version"]
+__all__ = ["newest_version", "prepare"]
 
 
-def schema_version() -> int:
+def newest_version() -> int:
     """The version of the tables this wfkernel writes."""
     return max(MIGRATIONS)
 
@@ -29,18 +29,18 @@ def prepare(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
 
     Raises `StoreTooNew` when a newer wfkernel wrote the store.
     """
-    known = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'wf' AND table_name = 'schema_version'"
-    ).fetchone()
-    if known == (0,):
+    from wfkernel.store.duck import duckdb
+
+    try:
+        row = connection.execute("SELECT version, written_by FROM wf.schema_version ORDER BY version DESC").fetchone()
+    except duckdb.CatalogException:  # there is no such table: asked only then, for that is a query of its own
         migrate(connection, path, 0)
         return
-    row = connection.execute("SELECT version, written_by FROM wf.schema_version ORDER BY version DESC").fetchone()
     version, written_by = row or (0, "?")
-    if version > schema_version():
+    if version > newest_version():
         raise StoreTooNew(
             f"the store {path} has schema version {version}, written by wfkernel {written_by}; this wfkernel reads up to "
-            f"version {schema_version()}. Upgrade wfkernel (pip install -U wfkernel) or set WFKERNEL_STORE to another file."
+            f"version {newest_version()}. Upgrade wfkernel (pip install -U wfkernel) or set WFKERNEL_STORE to another file."
         )
-    if version < schema_version():
+    if version < newest_version():
         migrate(connection, path, version)

@@ -300,7 +300,7 @@ class Store:
 
     @contextlib.contextmanager
     def _queried(self, sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
-        import duckdb
+        from wfkernel.store.duck import duckdb
 
         if re.search(r"\bcontext\b", sql, re.I):  # its texts are made when they are asked for
             self.context.gather()
