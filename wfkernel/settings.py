@@ -38,7 +38,9 @@ __all__ = ["FILE", "PREFIX", "Loaded", "Settings", "load", "model", "project_fol
 PREFIX: Final = "WFKERNEL_"
 FILE: Final = "wfkernel.toml"
 _PYPROJECT: Final = "pyproject.toml"
-_PROJECT_MARKS: Final = (FILE, _PYPROJECT, ".git")
+_GIT: Final = ".git"
+_PROJECT_MARKS: Final = (FILE, _PYPROJECT, _GIT)
+_PREFIX_BYTES: Final = PREFIX.encode()
 _HANDED_ON: Final = {"WFKERNEL_RUN", "WFKERNEL_PARENT", "WFKERNEL_NOTEBOOK", "WFKERNEL_CRASH_AT"}
 """Variables by which one process of wfkernel tells another what to do: no settings."""
 
@@ -168,23 +170,35 @@ def settings(near: Path | str | None = None) -> Settings:
 
 def load(near: Path | str | None = None) -> Loaded:
     """The settings and their origins. Raises `SettingsInvalid`, which names every mistake and its place."""
-    names = sorted([name for name in os.environ if name.startswith(PREFIX)])
-    variables = tuple([(name, os.environ[name]) for name in names])
+    variables = tuple([(name, os.environ[name]) for name in _variables()])
     return _load(*_file_for(near), variables, os.getcwd())
 
 
 def project_folder(near: Path | str | None = None) -> Path | None:
     """The project that folder `near` (default: the current one) belongs to."""
-    folder = _project_folder(near)
-    return Path(folder) if folder is not None else None
+    found = _project(near)
+    return Path(found[0]) if found is not None else None
 
 
-def _project_folder(near: Path | str | None) -> str | None:
-    """Every run asks, so it is done with strings: paths take ten times as long."""
+def _variables() -> list[str]:
+    """The variables of ours that are set. Every run asks, so names are compared before they are decoded, where they can be."""
+    if os.supports_bytes_environ:
+        return sorted([os.fsdecode(name) for name in os.environb if name.startswith(_PREFIX_BYTES)])
+    return sorted([name for name in os.environ if name.startswith(PREFIX)])
+
+
+def _project(near: Path | str | None) -> tuple[str, str, int] | None:
+    """The project's folder, the first file of it that makes it one and may hold settings, and when that was changed.
+
+    Every run asks, so it is done with strings: paths take ten times as long.
+    """
     folder = os.path.join(os.getcwd(), near) if near else os.getcwd()
     while True:
-        if any(os.path.exists(os.path.join(folder, mark)) for mark in _PROJECT_MARKS):
-            return folder
+        for mark in _PROJECT_MARKS:
+            file = f"{folder}{os.sep}{mark}"
+            with contextlib.suppress(OSError):
+                changed = os.stat(file).st_mtime_ns
+                return (folder, file, changed) if mark != _GIT else (folder, "", 0)
         folder, below = os.path.dirname(folder), folder
         if folder == below:
             return None
@@ -192,12 +206,8 @@ def _project_folder(near: Path | str | None) -> str | None:
 
 def _file_for(near: Path | str | None) -> tuple[str, int]:
     """The file with the settings, "" if there is none, and when it was changed."""
-    folder = _project_folder(near)
-    if folder is not None:
-        for file in (os.path.join(folder, FILE), os.path.join(folder, _PYPROJECT)):
-            with contextlib.suppress(OSError):
-                return file, os.stat(file).st_mtime_ns
-    return "", 0
+    found = _project(near)
+    return found[1:] if found is not None else ("", 0)
 
 
 @lru_cache(maxsize=16)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from tests.engine.conftest import go
+from wfkernel.engine.events import Event
 from wfkernel.engine.workflow import Workflow
 from wfkernel.errors import StoreError
 from wfkernel.plan.step import step
@@ -12,9 +14,13 @@ from wfkernel.testing import MemoryLog
 
 
 class Counting(MemoryLog):
-    """Counts how often the disk was waited for."""
+    """Counts how often was written, and how often the disk was waited for."""
 
-    syncs = 0
+    appends = syncs = 0
+
+    def append(self, events: list[Event], *, durable: bool = True) -> None:
+        self.appends += 1
+        super().append(events, durable=durable)
 
     def sync(self) -> None:
         self.syncs += 1
@@ -70,3 +76,74 @@ def test_a_disk_that_refuses_fails_the_run_and_nothing_more_begins() -> None:
     except StoreError:
         pass
     assert "second" not in begun
+
+
+def test_arms_that_begin_together_are_written_together() -> None:
+    async def arm(x: int) -> int:
+        return x
+
+    log = Counting()
+    flow = Workflow("w", store=log).foreach(arm, concurrency=100).commit()
+    run = flow.create_run()
+    assert go(run.start(list(range(100)))).status == "success"
+    assert len(log.events(run.run_id)) > 300  # the start, the result and the progress of each
+    assert log.appends < 120  # a result waits for nobody
+
+
+def test_no_arm_begins_before_its_start_is_written() -> None:
+    log = MemoryLog()
+    unwritten: list[int] = []
+
+    async def arm(x: int) -> int:
+        written = [event.path for event in log.events("r") if event.type == "step.start"]
+        if f"arm[{x}]" not in written:
+            unwritten.append(x)
+        await asyncio.sleep(0)
+        return x
+
+    flow = Workflow("w", store=log).foreach(arm, concurrency=20).commit()
+    assert go(flow.create_run("r").start(list(range(50)))).status == "success"
+    assert unwritten == []
+
+
+def test_progress_is_written_while_the_other_items_take_their_time() -> None:
+    log = MemoryLog()
+    seen: list[int] = []
+
+    async def arm(x: int) -> int:
+        if x:
+            for _ in range(100):  # turns, not seconds
+                await asyncio.sleep(0)
+            seen.append(sum(event.type == "step.progress" for event in log.events("r")))
+        return x
+
+    assert (
+        go(Workflow("w", store=log).foreach(arm, concurrency=2).commit().create_run("r").start([0, 1])).status
+        == "success"
+    )
+    assert seen == [1]
+
+
+def test_what_a_full_disk_refused_is_written_before_what_comes_next() -> None:
+    class Full(MemoryLog):
+        room = True
+
+        def append(self, events: list[Event], *, durable: bool = True) -> None:
+            if not self.room:
+                raise StoreError("the disk is full")
+            super().append(events, durable=durable)
+
+    log = Full()
+
+    async def arm(x: int) -> int:
+        if x == 0:
+            log.room = False
+            asyncio.get_running_loop().call_later(0.01, setattr, log, "room", True)
+        await asyncio.sleep(0.05)
+        return x
+
+    flow = Workflow("w", store=log).foreach(arm, concurrency=2).commit()
+    result = go(flow.create_run("r").start([0, 1, 2, 3]))
+    events = log.events("r")
+    assert [event.seq for event in events] == list(range(1, len(events) + 1))
+    assert log.load("r").status == result.status

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,28 @@ def test_a_store_can_be_wrapped_in_a_process_of_ones_own(tmp_path):
     assert (done.returncode, done.stdout) == (-9, "running\n")
     opened = Store(path)
     assert [event.type for event in opened.events("r")] == ["run.start"]
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    ("point", "left"), [(crash_at("step.output", "b"), 3), (crash_at("step.output", "b", before=True), 2)]
+)
+def test_of_events_that_are_written_together_those_after_the_point_are_not(tmp_path, point, left):
+    code = (
+        "import json, sys\n"
+        "from wfkernel.engine.events import Event\n"
+        "from wfkernel.store.store import Store\n"
+        "from wfkernel.testing import CrashingStore\n"
+        "from wfkernel.testing.crash import CrashPoint\n"
+        "store = CrashingStore(Store(sys.argv[1]), CrashPoint(**json.loads(sys.argv[2])))\n"
+        "types = [('run.start', ''), ('step.output', 'a'), ('step.output', 'b'), ('step.output', 'c')]\n"
+        "store.append([Event('r', n, 0.0, type_, path) for n, (type_, path) in enumerate(types, 1)])\n"
+    )
+    path = tmp_path / "store.duckdb"
+    done = subprocess.run([sys.executable, "-c", code, str(path), json.dumps(asdict(point))], check=False)
+    assert done.returncode == -9
+    opened = Store(path)
+    assert [event.seq for event in opened.events("r")] == list(range(1, left + 1))
     opened.close()
 
 

@@ -146,7 +146,7 @@ async def _attempts(
                 payload["index"] = index
             if spec.description:
                 payload |= doc_once(core.state.owner, frame.plan.id, spec.id, spec.description)
-            emit(ev.STEP_START, payload, path, attempt)
+            await core.recorder.begin(ev.STEP_START, payload, path, attempt)
             began = time.perf_counter()
             try:
                 if outcome is UNKNOWN:

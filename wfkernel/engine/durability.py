@@ -8,25 +8,20 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, Protocol, get_args
+import asyncio
+import threading
+from typing import Final, Literal, get_args
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event
-from wfkernel.engine.group_commit import on_disk
+from wfkernel.engine.group_commit import EventLog, Turns, turns_of
 from wfkernel.errors import DefinitionError
 
-__all__ = ["Durability", "EventLog", "RunLog", "checked_durability"]
+__all__ = ["Durability", "RunLog", "checked_durability"]
 
 Durability = Literal["fsync", "write", "exit"]
 
 _LEAVES: Final = frozenset({ev.RUN_SUSPENDED, ev.RUN_FINISH, ev.RUN_PAUSED, ev.RUN_WAITING, ev.RUN_CANCEL})
-
-
-class EventLog(Protocol):
-    """Where events go. `durable` means: on disk when the call returns; `sync` makes that true of all events so far."""
-
-    def append(self, events: list[Event], *, durable: bool = True) -> None: ...
-    def sync(self) -> None: ...
 
 
 def checked_durability(said: str | None) -> Durability | None:
@@ -40,11 +35,14 @@ def checked_durability(said: str | None) -> Durability | None:
 
 
 class RunLog:
-    """Writes the events of one run to `log`, as durably as the run wants it. Its caller keeps them in order."""
+    """Writes the events of one run to `log`, as durably as the run wants it. Its caller keeps them in order, with `lock`."""
 
-    def __init__(self, log: EventLog, durability: Durability) -> None:
+    def __init__(self, log: EventLog, durability: Durability, lock: threading.RLock) -> None:
+        self.lock = lock
+        self.held: list[Event] = []
+        """What is written with the next event: with `exit`, with one that leaves the run to others."""
         self._log, self._durability = log, checked_durability(durability)
-        self._held: list[Event] = []
+        self._turns: Turns | None = None
         self._owed = False
         """What was held was written, and whoever did so waits for the disk."""
 
@@ -53,29 +51,55 @@ class RunLog:
         """Whether what a durable event refers to has to be on disk before it."""
         return self._durability != "write"
 
+    @property
+    def turns(self) -> Turns:
+        """Who else writes to the log on the running event loop."""
+        turns = self._turns
+        if turns is None or turns.loop is not asyncio.get_running_loop():
+            turns = self._turns = turns_of(self._log)
+        return turns
+
+    @property
+    def waits(self) -> bool:
+        """Whether a step that begins waits for others, to be written with them."""
+        return self._durability != "exit" and self.turns.abreast > 1
+
     def flush(self) -> None:
         """Write what was held. Raises what the log raises."""
-        if self._held:
-            self._log.append(self._held, durable=True)
-            self._held = []
+        if self.held:
+            self._log.append(self.held, durable=self._durability != "write")
+            self.held = []
 
-    def append(self, event: Event, *, durable: bool, sync: bool = True) -> None:
+    def leave(self) -> None:
+        """The run is no longer executed here: write what was held, unless it was held to be lost with this life."""
+        if self._durability != "exit":
+            self.flush()
+
+    def append(self, event: Event, *, durable: bool, sync: bool = True, soon: bool = False) -> None:
         """Write `event`, or hold it until the run leaves this process alone. Raises what the log raises.
 
-        Without `sync` the caller waits for the disk (`on_disk`).
+        Without `sync` the caller waits for the disk (`on_disk`). `soon`: in the loop's thread, write it with the next
+        event or when this turn of the event loop is over.
         """
+        held = self.held
         if self._durability != "exit":
-            self._log.append([event], durable=durable and sync and self.syncs)
-            return
-        if event.type in _LEAVES:
-            self._log.append([*self._held, event], durable=sync)
-            self._held.clear()
+            if soon:
+                held.append(event)
+                if len(held) == 1:
+                    self.turns.hold(self)
+                return
+            self._log.append([*held, event] if held else [event], durable=durable and sync and self.syncs)
+            if held:
+                self.held = []
+        elif event.type in _LEAVES:
+            self._log.append([*held, event], durable=sync)
+            self.held = []
             self._owed = not sync
         else:
-            self._held.append(event)
+            held.append(event)
 
     async def on_disk(self) -> None:
         """Return once what was written is on disk, if the run wants that."""
         if self._durability == "fsync" or self._owed:
             self._owed = False
-            await on_disk(self._log)
+            await self.turns.on_disk()

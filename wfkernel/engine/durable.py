@@ -129,7 +129,8 @@ class DurableContext(ConditionContext):
 
     async def gather(self, *work: Awaitable[Any]) -> list[Any]:
         """The results of several calls made at the same time. All of them end before this returns or raises."""
-        outcomes = await asyncio.gather(*work, return_exceptions=True)
+        with self.core.recorder.side_by_side(len(work) - 1):
+            outcomes = await asyncio.gather(*work, return_exceptions=True)
         halts = [outcome for outcome in outcomes if isinstance(outcome, Halt)]
         for kind in SEVERITY:
             same = [halt for halt in halts if isinstance(halt, kind)]
@@ -269,6 +270,8 @@ class DurableFunction:
         self.__wf_plan__ = plan = Definition(self.id)
         """What it is as a step of another workflow."""
         plan.program, plan.committed, plan.input_shape = self, True, self.input_shape
+        self._inside = Definition(self.id)
+        """The workflow its steps belong to."""
         self.source = ""
         """What it was loaded from."""
         self.__doc__ = function.__doc__
@@ -339,8 +342,7 @@ class DurableFunction:
         """Call the function with a context of its own; how it takes drift is for the run to say, where that is a function."""
         policy: DriftPolicy = core.on_drift or self.on_drift  # type: ignore[assignment]
         core.keeps_exceptions = True
-        plan = Definition(self.id)
-        context = DurableContext(core, self, scope, Frame(plan, prefix, value), policy)
+        context = DurableContext(core, self, scope, Frame(self._inside, prefix, value), policy)
         arguments = () if self._parameter is None else (value,)
         if value is None and self._parameter is not None and self._parameter.default is not self._parameter.empty:
             arguments = ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from wfkernel.engine import events as ev
@@ -61,7 +60,7 @@ async def run_foreach(
             if isinstance(verdict, Replace | Skip):
                 outputs[index] = verdict.value if isinstance(verdict, Replace) else given
             else:
-                inside = replace(frame, item=given)
+                inside = Frame(frame.plan, frame.prefix, frame.init, frame.outer, given)
                 outcome = await run_body(core, inside, node.body, item_path, given, own, 0, index)
                 outputs[index] = None if outcome is SKIPPED else outcome
             _, outputs[index] = await core.fire("iteration.finish", item_path, outputs[index], 1, index + 1, own)
@@ -75,7 +74,7 @@ async def run_foreach(
         progress = {"done": counted, "total": len(value), "label": "", "index": index, "status": status}
         if status == "success":
             progress["output"] = outputs[index]
-        emit(ev.STEP_PROGRESS, progress, path, 1)
+        emit(ev.STEP_PROGRESS, progress, path, 1, soon=True)
 
     async def take(first: int) -> None:
         await item(first)
@@ -84,7 +83,9 @@ async def run_foreach(
                 return
             await item(index)
 
-    waiting = [index for index in range(len(value)) if _is_suspended(core, f"{path}[{index}]")]
+    waiting: list[int] = []
+    if path in core.state.children:  # some began in an earlier life
+        waiting = [index for index in range(len(value)) if _is_suspended(core, f"{path}[{index}]")]
     if waiting:  # on a resume every item that can go on does, before the run suspends again
         queue = iter([index for index in left if index not in set(waiting)])
     slots = max(1, min(width, len(value)))

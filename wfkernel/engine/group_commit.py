@@ -1,27 +1,44 @@
-"""Waiting for the disk together: all that ends in one turn of the event loop shares one fdatasync.
+"""Writing and waiting for the disk together: what one turn of the event loop brings shares a write and one fdatasync.
 
-A step that ended writes its event at once and then waits here; the sync comes when the loop has let everything run that
-was ready. A thousand arms of a fan-out, or a hundred runs side by side, so pay for the disk once a turn and not once
-each. On a usual disk (0.1 ms) the loop's own thread syncs, which is cheaper than handing it to another; where it turned
-out to take longer than `SLOW_SECONDS`, a thread does it and the loop goes on meanwhile.
+A step that ended writes its result at once, for not even the death of the process may take it, and then waits here; the
+sync comes when the loop has let everything run that was ready. A thousand arms of a fan-out, or a hundred runs side by
+side, so pay for the disk once a turn and not once each. On a usual disk (0.1 ms) the loop's own thread syncs, which is
+cheaper than handing it to another; where it turned out to take longer than `SLOW_SECONDS`, a thread does it and the loop
+goes on meanwhile.
+
+What nobody builds on (the start of a step before its code begins, the progress of a loop) is held until its run writes
+the next event or the turn is over, and written in one piece with what the other runs hold.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
+from collections.abc import Iterator
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
-__all__ = ["Syncable", "on_disk"]
+from wfkernel.engine.events import Event
+
+__all__ = ["EventLog", "Holding", "Turns", "turns_of"]
 
 SLOW_SECONDS: Final = 0.002
 
 
-class Syncable(Protocol):
-    """A log whose `sync` returns once everything appended to it before is on disk."""
+class EventLog(Protocol):
+    """Where events go. `durable` means: on disk when the call returns; `sync` makes that true of all events so far."""
 
+    def append(self, events: list[Event], *, durable: bool = True) -> None: ...
     def sync(self) -> None: ...
+
+
+class Holding(Protocol):
+    """A run that holds events until the turn is over. Its lock protects `held`."""
+
+    lock: threading.RLock
+    held: list[Event]
 
 
 class _Turn:
@@ -37,16 +54,79 @@ class _Turn:
         """While a thread waits for the disk: whom to wake then."""
 
 
-class _Turns:
-    """Waiting for one log on one event loop."""
+class Turns:
+    """What one log is given on one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, log: Syncable) -> None:
-        self._loop, self.log = loop, log
+    def __init__(self, loop: asyncio.AbstractEventLoop, log: EventLog) -> None:
+        self.loop, self.log = loop, log
+        self.abreast = 0
+        """How many tasks write to the log at the same time, as far as known: whether waiting for others is worth it."""
         self._turn = _Turn()
         self._seconds = 0.0
         """What the last sync took."""
+        self._holding: list[Holding] = []
+        self._pieces = 0
+        """How often what was held was written."""
+        self._ends = False
+        """Whether the end of this turn is waited for already."""
 
-    async def wait(self) -> None:
+    @contextlib.contextmanager
+    def side_by_side(self, tasks: int) -> Iterator[None]:
+        """Within the block so many tasks more write to the log."""
+        self.abreast += tasks
+        try:
+            yield
+        finally:
+            self.abreast -= tasks
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def hold(self, run: Holding) -> None:
+        """`run` holds its first event: it is written when this turn is over, if the run has not done so before."""
+        self._holding.append(run)
+        if not self._ends:
+            self._ends = True
+            self.loop.call_soon(self._end)
+
+    def _end(self) -> None:
+        self._ends = False
+        with contextlib.suppress(Exception):  # they are held on: whoever writes next is told, and writes them first
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what the runs hold, in one piece. Raises what the log raises; then they hold it on."""
+        holding, self._holding = self._holding, []
+        self._pieces += 1
+        # A thread that is writing an event of such a run just now writes what it holds as well.
+        locked = [run for run in holding if run.lock.acquire(blocking=False)]
+        given: list[tuple[Holding, list[Event]]] = []
+        try:
+            for run in locked:
+                if run.held:  # else the run wrote it with its next event
+                    given.append((run, run.held))
+                    run.held = []
+            if given:
+                self.log.append([event for _, events in given for event in events], durable=False)
+        except BaseException:
+            for run, events in given:
+                run.held = events
+            self._holding, self._pieces = [*locked, *self._holding], self._pieces - 1
+            raise
+        finally:
+            for run in locked:
+                run.lock.release()
+
+    async def written(self) -> None:
+        """Return once what is held is written, together with what others hold by then. Raises what the log raises."""
+        pieces = self._pieces
+        await asyncio.sleep(0)
+        if self._pieces == pieces:  # the first to go on writes for all
+            self.flush()
+
+    # -- waiting for the disk --------------------------------------------------------------------------------------
+
+    async def on_disk(self) -> None:
+        """Return once everything appended so far is on disk. Raises what the log raises."""
         turn = self._turn
         await asyncio.sleep(0)  # whatever is ready runs, and writes and waits too
         if not turn.over:  # the first to go on syncs for all
@@ -56,9 +136,9 @@ class _Turns:
                     self._sync(turn)
                 else:
                     turn.waiting = []
-                    self._loop.run_in_executor(None, self._sync, turn).add_done_callback(lambda _: _wake(turn))
+                    self.loop.run_in_executor(None, self._sync, turn).add_done_callback(lambda _: _wake(turn))
             if turn.waiting is not None:
-                woken = self._loop.create_future()
+                woken = self.loop.create_future()
                 turn.waiting.append(woken)
                 await woken
         if turn.error is not None:
@@ -81,16 +161,16 @@ def _wake(turn: _Turn) -> None:
             future.set_result(None)
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, _Turns]] = WeakKeyDictionary()
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Turns]] = WeakKeyDictionary()
 
 
-async def on_disk(log: Syncable) -> None:
-    """Return once everything appended to `log` so far is on disk. Raises what its `sync` raises."""
+def turns_of(log: EventLog) -> Turns:
+    """The turns of `log` on the running event loop."""
     loop = asyncio.get_running_loop()
     logs = _turns.get(loop)
     if logs is None:
         logs = _turns[loop] = {}
     turns = logs.get(id(log))
     if turns is None or turns.log is not log:
-        turns = logs[id(log)] = _Turns(loop, log)
-    await turns.wait()
+        turns = logs[id(log)] = Turns(loop, log)
+    return turns

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from wfkernel.engine.durability import Durability, RunLog
@@ -37,23 +38,24 @@ class Recorder:
         self.codec = codec
         self.lock = threading.RLock()
         self.hub = Hub(self.lock)
-        self._log = None if store is None else RunLog(store, durability)
+        self._log = None if store is None else RunLog(store, durability, self.lock)
         self._now = now
 
     def emit(
         self, type_: str, payload: dict[str, Any], path: str = "", attempt: int = 0, *, durable: bool = False,
-        sync: bool = True,
+        sync: bool = True, soon: bool = False,
     ) -> None:  # fmt: skip
         """One more event. `durable`: it is on disk when this returns, as far as the run's durability goes.
 
-        Without `sync` that is for the caller to wait for, see `record`.
+        Without `sync` that is for the caller to wait for, see `record`. `soon`: nothing builds on it, so it is written
+        with the next event, or when this turn of the running event loop is over.
         """
         now = self._now  # a local: Python 3.11 is slow at calling what an instance holds
         with self.lock:
             state = self.state
             event = _new(Event, (state.run_id, state.seq + 1, now(), type_, path, attempt, payload))
             if self._log is not None:
-                self._write(self._log, event, durable, sync)
+                self._write(self._log, event, durable, sync, soon)
             state.apply(event)
             self.hub.publish(event)
 
@@ -66,13 +68,31 @@ class Recorder:
         if self._log is not None:
             await self._log.on_disk()
 
-    def _write(self, log: RunLog, event: Event, durable: bool, sync: bool) -> None:
+    async def begin(self, type_: str, payload: dict[str, Any], path: str, attempt: int) -> None:
+        """`emit` the event that something begins; it is written when this returns, with what begins elsewhere just now."""
+        log = self._log
+        waits = log is not None and log.waits
+        self.emit(type_, payload, path, attempt, soon=waits)
+        if waits:
+            await log.turns.written()  # type: ignore[union-attr]
+
+    def side_by_side(self, tasks: int) -> AbstractContextManager[None]:
+        """Within the block so many tasks of the run write events at the same time."""
+        return nullcontext() if self._log is None else self._log.turns.side_by_side(tasks)
+
+    def leave(self) -> None:
+        """The run is no longer executed here: nothing of it is held back."""
+        if self._log is not None:
+            with self.lock:
+                self._log.leave()
+
+    def _write(self, log: RunLog, event: Event, durable: bool, sync: bool, soon: bool) -> None:
         payload = event.payload
         if self.codec is not None:
             payload = stored_payload(event.type, payload, self.codec, durable and log.syncs)
             if payload is not event.payload:
                 event = Event(event.run_id, event.seq, event.ts, event.type, event.path, event.attempt, payload)
-        log.append(event, durable=durable, sync=sync)
+        log.append(event, durable=durable, sync=sync, soon=soon)
 
     def stored(self, type_: str, payload: dict[str, Any]) -> dict[str, Any]:
         """`payload` as it is stored, what it refers to on disk."""

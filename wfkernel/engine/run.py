@@ -25,7 +25,7 @@ from wfkernel.engine.answers import answer_event
 from wfkernel.engine.blocking import SyncRun
 from wfkernel.engine.checkpointing import CheckpointPolicy, CheckpointStore, Follower, checkpoint_policy
 from wfkernel.engine.checks import checked_answer, checked_start, checked_state
-from wfkernel.engine.commands import Command, Reachable, cancel, end_idle, handler_of
+from wfkernel.engine.commands import Command, cancel, end_idle, handler_of, is_reachable
 from wfkernel.engine.core import Core
 from wfkernel.engine.events import Event
 from wfkernel.engine.execution import Execution, called
@@ -106,7 +106,7 @@ class Run:
         self._recorder = Recorder(state, options.store, options.codec, options.durability, options.clock.now)
         self._core: Core | None = None
         self._stream: Stream | None = None
-        self._shared = options.store if isinstance(options.store, Reachable) else None
+        self._shared = options.store if is_reachable(options.store) else None
         self._following: Following | None = None
         self._watchers = 0
 
@@ -559,8 +559,10 @@ class Run:
         follower = self._checkpoints()
         unwatch = self._recorder.hub.watch(follower) if follower is not None else None
         try:
-            return await Execution(self.program, self.options, core, self._session_id).run(value)
+            with self._recorder.side_by_side(1):
+                return await Execution(self.program, self.options, core, self._session_id).run(value)
         finally:
+            self._recorder.leave()
             self._core = None
             if leave is not None:
                 leave()

@@ -28,8 +28,9 @@ from wfkernel.engine.answers import (
     validate_answer,
 )
 from wfkernel.engine.context import Label, labels_of
-from wfkernel.engine.durability import Durability, EventLog, RunLog
+from wfkernel.engine.durability import Durability, RunLog
 from wfkernel.engine.events import Event
+from wfkernel.engine.group_commit import EventLog
 from wfkernel.engine.remember import doc_once, remembered
 from wfkernel.engine.state import RunState, StepState
 from wfkernel.engine.uninterrupted import Uninterrupted
@@ -58,9 +59,9 @@ class ScriptRun:
     ) -> None:
         self.state = state
         self._sink = log
-        self._log = RunLog(log, durability)
         self._on_event = on_event
         self._lock = threading.RLock()
+        self._log = RunLog(log, durability, self._lock)
 
     @property
     def run_id(self) -> str:
@@ -84,7 +85,7 @@ class ScriptRun:
             changed["checkpoints"] = checkpoints
         with self._lock:
             if durability is not None:
-                log = RunLog(self._sink, durability)
+                log = RunLog(self._sink, durability, self._lock)
                 self._log.flush()
                 self._log = log
             self.emit(ev.RUN_SETTINGS, changed)

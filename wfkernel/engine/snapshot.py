@@ -52,5 +52,5 @@ def _plain(part: Any) -> Any:
 def _step(values: dict[str, Any]) -> StepState:
     if values["suspension"] is not None:
         values["suspension"] = Suspension(**values["suspension"])
-    values["log"] = deque(values["log"], maxlen=LOG_LINES)
+    values["log"] = deque(values["log"], LOG_LINES) if values["log"] else ()
     return StepState(**values)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal
 
@@ -93,7 +93,7 @@ class StepState:
     resumed_at: float | None = None
     log_open: bool = False
     """The last line goes on: what is written next belongs to it."""
-    log: deque[str] = field(default_factory=lambda: deque(maxlen=LOG_LINES))
+    log: Sequence[str] = ()
 
     def answers_to(self, name: str) -> bool:
         """Whether `name` is the step's path or a label it suspended with."""
@@ -174,10 +174,13 @@ class RunState:
             failed = any(step.status == "failed" and not step.excused for step in self.steps.values())
             facts = facts._replace(failed=failed)
         try:
-            self.position = lead_on(self.position, event.type, event.payload, facts)
+            position = lead_on(self.position, event.type, event.payload, facts)
         except IllegalTransition as illegal:
             self.refused.append(f"event {event.seq}, {event.type}: {illegal}")
-        self.status = status_of(self.position)
+            return
+        if position is not self.position:
+            self.position = position
+            self.status = status_of(position)
 
     def step(self, path: str) -> StepState:
         """The step's state; a step first heard of is appended as pending."""
@@ -417,20 +420,22 @@ def _step_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     step.started_at, step.ended_at, step.duration = event.ts, None, None
     step.restored = False
     step.error = step.suspension = step.progress = None
-    step.log.clear()
-    step.log_open = False
+    step.log, step.log_open = (), False
 
 
 def _step_output(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     text = payload["text"] if "text" in payload else payload["output"]
     if text.__class__ is str:  # what else a step writes is for streams, not for people
         step = state.steps.get(event.path) or state.step(event.path)
-        if step.log_open and step.log:
-            step.log[-1] += text
+        lines = step.log
+        if not isinstance(lines, deque):  # most steps write nothing, and an empty deque takes 600 bytes
+            lines = step.log = deque(lines, LOG_LINES)
+        if step.log_open and lines:
+            lines[-1] += text
         else:
-            step.log.append(text)
+            lines.append(text)
         # A line this long is ended for it, so that a stream costs the same however long it is.
-        step.log_open = payload.get("end") == "" and len(step.log[-1]) < LINE_LENGTH
+        step.log_open = payload.get("end") == "" and len(lines[-1]) < LINE_LENGTH
 
 
 def _step_progress(state: RunState, event: Event, payload: dict[str, Any]) -> None:

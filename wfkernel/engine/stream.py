@@ -116,8 +116,8 @@ class Hub:
         """What is called with every event: the listeners' buffers' `append`, and the watchers."""
         self._filled: set[Listener] = set()
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
-        self._room = threading.Event()
-        self._room.set()
+        self._room: threading.Event | None = None
+        """Set when a listener that had no room has it again."""
 
     def publish(self, event: Event) -> None:
         """Hand `event` on. The caller holds `lock`."""
@@ -180,6 +180,8 @@ class Hub:
     def fill(self, listener: Listener) -> None:
         self._filled.add(listener)
         self.full = True
+        if self._room is None:
+            self._room = threading.Event()
         self._room.clear()
 
     def drain(self, listener: Listener) -> None:
@@ -188,7 +190,8 @@ class Hub:
             if self._filled or not self.full:
                 return
             self.full = False
-            self._room.set()
+            if self._room is not None:
+                self._room.set()
             waiting, self._waiting = self._waiting, []
         for loop, future in waiting:
             _call(loop, partial(_settle, future))
@@ -206,7 +209,8 @@ class Hub:
 
     def wait_for_room(self) -> None:
         """The same for a thread without an event loop."""
-        self._room.wait()
+        if self._room is not None:
+            self._room.wait()
 
 
 def _settle(future: asyncio.Future[None]) -> None:

@@ -31,9 +31,10 @@ async def all_of(core: Core, work: Sequence[Coroutine[Any, Any, Any]], *, fail_f
     else:
         tasks = [asyncio.ensure_future(outcome_of(one)) for one in work]
         try:
-            if fail_fast:
-                await _until_one_fails(tasks)
-            outcomes = [await task for task in tasks]
+            with core.recorder.side_by_side(len(work) - 1):
+                if fail_fast:
+                    await _until_one_fails(tasks)
+                outcomes = [await task for task in tasks]
         except BaseException:
             for task in tasks:
                 task.cancel()

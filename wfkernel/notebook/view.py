@@ -17,7 +17,7 @@ import json
 import math
 import re
 import shlex
-from collections import deque
+from collections.abc import Sequence
 from html import escape
 from pathlib import PurePath
 from typing import Any, Final
@@ -135,7 +135,7 @@ def _progress_of(progress: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"done": done, "total": total if counted else None, "label": label}
 
 
-def _log_of(log: deque[str]) -> list[str]:
+def _log_of(log: Sequence[str]) -> list[str]:
     latest = list(log)[-LOG_TAIL:]
     lines = [line for text in latest for line in tidy(text).splitlines()][-LOG_TAIL:]
     return [line if len(line) <= LINE_LENGTH else line[: LINE_LENGTH - 1] + "…" for line in lines]

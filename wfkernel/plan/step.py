@@ -11,6 +11,7 @@ ordinary function for everybody else. What a function takes says what its input 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import sys
@@ -314,7 +315,7 @@ def code_digest(function: Callable[..., Any]) -> str:
     elif code is None:
         digest.update(f"{type(function).__module__}.{type(function).__qualname__}".encode())
     else:
-        _add_code(digest, code)
+        digest = _digest_of(code).copy()
         digest.update(repr(getattr(function, "__defaults__", None)).encode())
     return f"{sys.version_info[0]}.{sys.version_info[1]}:{digest.hexdigest()}"
 
@@ -322,6 +323,14 @@ def code_digest(function: Callable[..., Any]) -> str:
 def code_differs(one: str, other: str) -> bool:
     """Whether two digests of code tell different code; those of different Pythons tell nothing."""
     return one.partition(":")[0] == other.partition(":")[0] and one != other
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest_of(code: types.CodeType) -> Any:
+    """Every run asks what its function does: a digest that has taken in `code`, to be copied."""
+    digest = hashlib.blake2b(digest_size=12)
+    _add_code(digest, code)
+    return digest
 
 
 def _add_code(digest: Any, code: types.CodeType) -> None:

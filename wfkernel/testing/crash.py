@@ -67,8 +67,7 @@ class _Trigger:
     def before(self, events: Iterable[tuple[str, str]]) -> None:
         """Events of these types and paths are about to be written."""
         for type_, path in events:
-            if type_ == self._point.event and self._point.path in (None, path):
-                self._left -= 1
+            self._count(type_, path)
         if self._point.before:
             self._die_if_due()
 
@@ -76,15 +75,24 @@ class _Trigger:
         """They are written."""
         self._die_if_due()
 
+    def _count(self, type_: str, path: str) -> None:
+        if type_ == self._point.event and self._point.path in (None, path):
+            self._left -= 1
+
     def _die_if_due(self) -> None:
         if self._left <= 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def append(self, append: Callable[..., None], events: list[Event], durable: bool) -> None:
-        """A store's `append`, or death."""
-        self.before((event.type, event.path) for event in events)
+        """A store's `append`, or death; of events that are written together, those up to the crash point are written."""
+        for number, event in enumerate(events):
+            self._count(event.type, event.path)
+            if self._left <= 0:
+                done = events[: number if self._point.before else number + 1]
+                if done:
+                    append(done, durable=durable)
+                self._die_if_due()
         append(events, durable=durable)
-        self.after()
 
     def claim(self, claim: Callable[[str, _Decide], RunState], run_id: str, decide: _Decide) -> RunState:
         """A store's `claim`, or death: before is inside its transaction."""
