@@ -233,6 +233,34 @@ def test_words_are_found_in_every_form_and_inside_names(store):
     assert store.context.search("download http", 1, mode="words")[0].text.startswith("a HTTPError")
 
 
+class Axes:
+    """Everything about money lies on one axis, the rest on the other; how far to trust that is set by a test."""
+
+    name = "axes"
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def embed(self, given: list[str]) -> np.ndarray:
+        return np.array([[1, 0] if "revenue" in text or "turnover" in text else [0, 1] for text in given], np.float32)
+
+
+@pytest.mark.parametrize(("weight", "first"), [(1.0, "turnover"), (0.65, "turnover"), (0.1, "growth")])
+def test_an_embedder_says_how_much_its_vectors_count_beside_the_words(store, monkeypatch, weight, first):
+    monkeypatch.setattr(context, "load_embedder", lambda name: Axes(weight))
+    note(store, "turnover by quarter", "growth of the plants")
+    found = store.context.search("growth of revenue")
+    assert found[0].text.startswith(first)
+    assert all(0 < one.score <= 1 for one in found)
+
+
+def test_of_texts_equally_near_the_shorter_comes_first(store, monkeypatch):
+    monkeypatch.setattr(context, "load_embedder", lambda name: Axes(0.65))
+    short = "revenue of spring"
+    note(store, f"{short} and of {'many other things ' * 20}", short)
+    assert [one.text == short for one in store.context.search("turnover")] == [True, False]
+
+
 def test_the_same_text_is_found_once_from_where_it_was_left_last(store):
     for run_id in ("r1", "r2"):
         work = begin(store, run_id).begin("work", "c", {}, [], [])

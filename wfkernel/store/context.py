@@ -27,7 +27,7 @@ from wfkernel.engine.events import Event, to_json
 from wfkernel.engine.remember import remembered
 from wfkernel.errors import DefinitionError, EmbedderError, StoreError
 from wfkernel.store.context_text import GATHERED, ContextRow, texts_of
-from wfkernel.store.embedders import DEFAULT, Embedder, load_embedder
+from wfkernel.store.embedders import DEFAULT, Embedder, load_embedder, weight_of
 from wfkernel.store.ranking import BY_VECTORS, BY_WORDS, HYBRID, term_counts, term_number, words
 from wfkernel.store.read import transaction
 from wfkernel.store.sql import execute
@@ -134,9 +134,9 @@ class Context:
             embedder = self._index_vectors()
             values["asked"] = _embed(embedder, [text])[0].tolist()
             parts.append(BY_VECTORS.replace("{dimension}", str(len(values["asked"]))))
-        if mode == "hybrid":
-            parts.append(HYBRID)
-            values["depth"] = max(DEPTH, 2 * k)
+            if mode == "hybrid":
+                parts.append(HYBRID)
+                values |= {"depth": max(DEPTH, 2 * k), "weight": weight_of(embedder)}
         with self._database.open() as connection:
             if embedder is not None:
                 held = _held(connection)

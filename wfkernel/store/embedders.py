@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-__all__ = ["DEFAULT", "ENTRY_POINTS", "Embedder", "load_embedder"]
+__all__ = ["DEFAULT", "ENTRY_POINTS", "Embedder", "load_embedder", "weight_of"]
 
 DEFAULT: Final = "wordllama"
 ENTRY_POINTS: Final = "wfkernel.embedders"
@@ -37,12 +37,23 @@ _INNER_CAPITAL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors of one dimension. Its name says which vectors can be compared: the store remembers it."""
+    """Turns texts into vectors of one dimension. Its name says which vectors can be compared: the store remembers it.
+
+    It may also say how far to trust it beside the words, see `weight_of`.
+    """
 
     name: str
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One row of float32 for every text, of any length; they are normalised by the caller."""
+
+
+def weight_of(embedder: Embedder) -> float:
+    """How much the cosine counts beside the words in a hybrid search, from 0 to 1: the embedder's own ``weight`` if it has one.
+
+    Both weights here are the best of tests/benchmarks/context_recall.py, for a sentence encoder and for averaged word vectors.
+    """
+    return float(getattr(embedder, "weight", 0.65))
 
 
 @lru_cache(maxsize=8)
@@ -70,6 +81,7 @@ class _WordLlama:
     together, sets up the root logger of the process, and looks for the tokenizer in a folder where it is not.
     """
 
+    weight: Final = 0.3
     _FILES: Final = ("tokenizers/l2_supercat_tokenizer_config.json", "weights/l2_supercat_256.safetensors")
 
     def __init__(self, model: str) -> None:

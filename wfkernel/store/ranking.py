@@ -8,6 +8,10 @@ Both scores are merged as a convex combination after each was divided by the hig
 by what a text would get that is made of the asked words alone (Bruch, Gai and Ingber, ACM TOIS 2023, "An Analysis of Fusion
 Functions for Hybrid Retrieval"). Reciprocal rank fusion, the other usual way, looks at places only: it gives the best of a
 bad ranking as much as the best of a good one, and found less (tests/benchmarks/context_recall.py).
+
+How much the cosine counts is the embedder's own weight: averages of word vectors know less than BM25 does, a sentence
+encoder knows more (`wfkernel.store.embedders.weight_of`). Where the cosine counts, a short text gets a little more than a
+long one: BM25 allows for length itself, and a long text, which is about many things, is near every question.
 """
 
 from __future__ import annotations
@@ -48,12 +52,18 @@ by_vectors AS MATERIALIZED (
 
 HYBRID: Final = """
 hybrid AS (
-    SELECT digest, 0.6 * coalesce(w.score, 0) + 0.4 * greatest(coalesce(v.score, 0), 0) AS score
+    WITH usual AS (SELECT avg(words) AS words FROM wf.context_indexed)
+    SELECT digest,
+           ((1 - $weight) * coalesce(w.score, 0)
+            + $weight * (greatest(v.score, 0) + 0.2 * u.words / (u.words + i.words)))
+               / (1 + 0.2 * $weight) AS score
     FROM ((SELECT digest FROM by_words {wanted} ORDER BY score DESC, digest LIMIT $depth)
           UNION (SELECT digest FROM by_vectors {wanted} ORDER BY score DESC, digest LIMIT $depth))
-    LEFT JOIN by_words w USING (digest) LEFT JOIN by_vectors v USING (digest))
+    LEFT JOIN by_words w USING (digest) JOIN by_vectors v USING (digest) JOIN wf.context_indexed i USING (digest), usual u
+    WHERE w.score > 0 OR v.score > 0)
 """
-"""Both, for the best of each. Parameter: `depth`, how many of them; the place ``{wanted}`` is for a join that leaves what the filters want."""
+"""Both, for the best of each, from 0 to 1. Parameters: `depth`, how many of them, and `weight`, how much the cosine counts; the
+place ``{wanted}`` is for a join that leaves what the filters want."""
 
 
 def words(text: str) -> list[str]:
