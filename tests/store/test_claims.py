@@ -65,6 +65,28 @@ def test_another_handle_on_the_run_in_this_process_is_noticed(tmp_path: Path) ->
     store.close()
 
 
+def test_one_process_at_a_time_is_within_also_when_the_lock_s_file_is_removed(tmp_path: Path) -> None:
+    mine, others = Claims(tmp_path), Claims(tmp_path)  # two that lock for themselves, as two processes do
+    within = threading.Event()
+
+    def wait() -> None:
+        with others.exclusive():
+            within.set()
+
+    for remove in (False, True):
+        within.clear()
+        with mine.exclusive():
+            pass
+        if remove:
+            (tmp_path / "claimed.lock").unlink()
+        with mine.exclusive():
+            thread = threading.Thread(target=wait)
+            thread.start()
+            assert not within.wait(0.2)
+        assert within.wait(10)
+        thread.join()
+
+
 def test_notes_name_the_run_and_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     mine, others = Claims(tmp_path), Claims(tmp_path)
     with mine.exclusive():

@@ -221,7 +221,10 @@ async def _succeed(core: Core, step: StepRun, outcome: Any, began: float, scope:
     if step.spec.compensate is not None:
         payload["compensate"] = True
     try:
-        await core.recorder.record(ev.STEP_RESULT, payload, step.path, step.attempt)
+        if step.spec.repeatable:
+            core.recorder.emit(ev.STEP_RESULT, payload, step.path, step.attempt, durable=True, sync=False)
+        else:
+            await core.recorder.record(ev.STEP_RESULT, payload, step.path, step.attempt)
     except Exception as error:  # the store cannot keep this value
         described = error_of(error)
         body = {"status": "failed", "error": described}

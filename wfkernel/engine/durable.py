@@ -124,7 +124,9 @@ class DurableContext(ConditionContext):
         def ask(ctx: Any) -> Any:
             return ctx.suspend(model, message, payload=payload, label=label)
 
-        spec = StepSpec(checked_id(name), ask, worker="inline", takes_context=True)
+        spec = StepSpec(
+            checked_id(name), ask, worker="inline", takes_context=True, repeatable=True
+        )  # the answer is on disk
         return self._step(spec, *self._place(name, None, ""), None)
 
     async def gather(self, *work: Awaitable[Any]) -> list[Any]:

@@ -58,6 +58,8 @@ class StepSpec:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     outputs: Callable[[Any], Any] | None = None
     """Makes the step's output of what the function returned."""
+    repeatable: bool = False
+    """Doing it again gives the same and does no more, so nobody waits until its result is on disk."""
     # What follows is derived from the function, once.
     is_async: bool = False
     is_generator: bool = False

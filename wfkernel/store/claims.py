@@ -14,10 +14,9 @@ import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from filelock import FileLock
+from wfkernel.store.disk import Between, between_processes, write_all
 
 __all__ = ["CLAIMED", "Claims"]
 
@@ -31,9 +30,9 @@ class Claims:
     """The lock and the notes of one store, as one process sees them. Safe to use from several threads."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._file = folder, folder / CLAIMED
+        self._folder, self._file = folder, str(folder / CLAIMED)
         self._lock = threading.RLock()
-        self._between: FileLock | None = None
+        self._between: Between | None = None
         self._pid = os.getpid()
         self._last: dict[str, int] = {}
         """run -> the number of its last event, if this process wrote it and nobody changed the run since."""
@@ -50,10 +49,8 @@ class Claims:
             if self._pid != os.getpid():  # forked: what the parent wrote is the parent's
                 self._between, self._pid, self._last = None, os.getpid(), {}
             if self._between is None:
-                from filelock import FileLock
-
                 self._folder.mkdir(parents=True, exist_ok=True)
-                self._between = FileLock(self._folder / f"{CLAIMED}.lock", thread_local=False)
+                self._between = between_processes(self._folder / f"{CLAIMED}.lock")
             with self._between:
                 yield
 
@@ -72,25 +69,27 @@ class Claims:
     def note(self, owner: str, run_id: str = EVERY_RUN) -> None:
         """Tell the others that `owner` changed the run (or any). Within `exclusive`."""
         self._read_notes()
+        line = f"{owner} {run_id}\n"
         begin = not self._seen or self._seen[1] > LONGEST
-        with self._file.open("w" if begin else "a") as notes:
-            if begin:
-                notes.write(f"{secrets.token_hex(8)}\n")
-            notes.write(f"{owner} {run_id}\n")
-        last = dict(self._last)
-        self._read_notes()
-        self._last = last  # its own note is no news
+        if begin:
+            self._begun = f"{secrets.token_hex(8)}\n"
+        notes = os.open(self._file, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if begin else os.O_APPEND), 0o666)
+        try:
+            write_all(notes, (self._begun + line if begin else line).encode())
+            self._seen = _as_it_is(os.fstat(notes))
+        finally:
+            os.close(notes)
+        self._read = self._seen[1]  # nobody else writes within `exclusive`, and its own note is no news
 
     def _read_notes(self) -> None:
         """Forget what others have changed."""
         try:
-            found = self._file.stat()
+            seen = _as_it_is(os.stat(self._file))
         except (FileNotFoundError, NotADirectoryError):
             return
-        seen = (found.st_ino, found.st_size, found.st_mtime_ns)
         if seen == self._seen:
             return
-        with self._file.open() as notes:
+        with open(self._file, encoding="utf-8", newline="\n") as notes:
             begun = notes.readline()
             if begun != self._begun:
                 if self._begun:  # begun anew: what stood at the end of the old one is not known
@@ -104,3 +103,7 @@ class Claims:
                 self._last.pop(run_id, None)
             self._read = notes.tell()
         self._seen = seen
+
+
+def _as_it_is(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_ino, found.st_size, found.st_mtime_ns
