@@ -11,6 +11,7 @@ follows one, beside the run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import queue
@@ -219,16 +220,19 @@ def checksum(text: str) -> str:
 def load_state(connection: duckdb.DuckDBPyConnection, run_id: str, upto: int | None = None) -> RunState | None:
     """The state of a run after its last event, or after event `upto`, from the newest checkpoint that helps."""
     state: RunState | None = None
-    row = execute(
+    found = execute(  # its text is asked for by its key: to sort rows would copy the texts of all of them
         connection,
-        "SELECT state, checksum FROM wf.checkpoints WHERE run_id = $1 AND ($2 IS NULL OR seq <= $2) ORDER BY seq DESC LIMIT 1",
+        "SELECT arg_max(checkpoint_id, seq) FROM wf.checkpoints WHERE run_id = $1"
+        f"{' AND seq <= $2' if upto is not None else ''}",
         [run_id, upto],
-    ).fetchone()
-    if row is not None and checksum(row[0]) == row[1]:
-        try:
-            state = restore(row[0])
-        except SnapshotOutdated:
-            state = None
+    ).fetchall()[0][0]
+    if found is not None:
+        ((text, expected),) = execute(
+            connection, "SELECT state, checksum FROM wf.checkpoints WHERE checkpoint_id = $1", [found]
+        ).fetchall()
+        if checksum(text) == expected:
+            with contextlib.suppress(SnapshotOutdated):
+                state = restore(text)
     for event in read_events(connection, run_id, state.seq if state is not None else 0, upto):
         if state is None:
             state = RunState(run_id)

@@ -30,7 +30,16 @@ from filelock import FileLock, Timeout
 
 from wfkernel.errors import StoreCorrupt, StoreError, StoreLocked, StoreTooNew
 from wfkernel.store import schema
-from wfkernel.store.journal import SUFFIX, TornTail, events_of, frame_bytes, join_frames, owner_of, read_frames
+from wfkernel.store.journal import (
+    SUFFIX,
+    TornTail,
+    events_of,
+    frame_bytes,
+    goes_on,
+    join_frames,
+    owner_of,
+    read_frames,
+)
 from wfkernel.store.owner import is_alive
 from wfkernel.store.projection import insert_rows
 from wfkernel.store.read import transaction
@@ -126,7 +135,7 @@ class Database:
             self._thread.join()
             self._thread = None
         with self._lock:
-            if self._connection is not None or any(self._journals.glob(f"*{SUFFIX}")):  # else there is nothing to move
+            if self._connection is not None or self._files():  # else there is nothing to move
                 with contextlib.suppress(
                     StoreLocked
                 ):  # nothing is lost: whoever opens the store next reads this journal
@@ -142,11 +151,11 @@ class Database:
         events: list[Event] = []
         files = self._files()
         folded = self._offsets(connection) if files else {}
-        behind = {file: size - folded.get(file.name, 0) for file in files if (size := frame_bytes(file))}
-        if sum(behind.values()) > READ_BYTES:
+        behind = [file for file in files if goes_on(file, folded.get(file.name, 0))]
+        if sum(frame_bytes(file) - folded.get(file.name, 0) for file in behind) > READ_BYTES:
             self._fold(connection)
             return []
-        for file in [file for file, size in behind.items() if size > 0]:
+        for file in behind:
             with contextlib.suppress(TornTail):
                 for _, frame in read_frames(file, self._reached(connection, file)):
                     events += events_of(run_id, frame)
@@ -312,7 +321,7 @@ class Database:
             # Asked before reading: what is complete now holds nothing more when it has been read to its end.
             if self._is_complete(file, files):
                 complete[file] = False
-            if frame_bytes(file) <= folded.get(file.name, 0):
+            if not goes_on(file, folded.get(file.name, 0)):
                 continue
             try:
                 for offset, frame in read_frames(file, self._reached(connection, file)):
@@ -335,7 +344,11 @@ class Database:
             folded.pop(file.name, None)
 
     def _files(self) -> list[Path]:
-        return sorted(self._journals.glob(f"*{SUFFIX}")) if self._journals.is_dir() else []
+        try:
+            names = sorted(name for name in os.listdir(self._journals) if name.endswith(SUFFIX))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return [self._journals / name for name in names]
 
     def _offsets(self, connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
         """How far each journal is in the tables, as far as known."""

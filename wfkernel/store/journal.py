@@ -28,7 +28,17 @@ from typing import Final
 from wfkernel.engine.events import Event, encode_events, to_json
 from wfkernel.store.disk import sync_folder, write_all
 
-__all__ = ["SUFFIX", "Journal", "TornTail", "events_of", "frame_bytes", "join_frames", "owner_of", "read_frames"]
+__all__ = [
+    "SUFFIX",
+    "Journal",
+    "TornTail",
+    "events_of",
+    "frame_bytes",
+    "goes_on",
+    "join_frames",
+    "owner_of",
+    "read_frames",
+]
 
 SUFFIX: Final = ".wfj"
 ROTATE_BYTES: Final = 16 * 1024 * 1024
@@ -165,6 +175,13 @@ def frame_bytes(file: Path) -> int:
         handle.seek(max(0, size - len(ZEROS)))
         end = handle.read()
     return size - len(end) + len(end.rstrip(b"\0"))
+
+
+def goes_on(file: Path, offset: int) -> bool:
+    """Whether anything stands in a journal behind the frames that end at `offset`."""
+    with file.open("rb", buffering=0) as handle:
+        handle.seek(offset)
+        return handle.read(_HEADER.size).strip(b"\0") != b""
 
 
 def read_frames(file: Path, offset: int) -> Iterator[tuple[int, bytes]]:

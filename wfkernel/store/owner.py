@@ -11,10 +11,14 @@ import os
 import secrets
 import socket
 from pathlib import Path
+from typing import Final
 
 from filelock import FileLock, Timeout
 
 __all__ = ["Owner", "is_alive"]
+
+_held: Final[set[tuple[int, Path]]] = set()
+"""The locks this process holds, with its id: a process that was forked holds none of them."""
 
 
 class Owner:
@@ -25,16 +29,21 @@ class Owner:
         self.pid = os.getpid()
         self.identity = f"{socket.gethostname().split('.')[0]}-{self.pid}-{secrets.token_hex(4)}"
         # thread_local=False: the lock belongs to the process, whichever thread asks.
-        self._lock = FileLock(_lock_file(folder, self.identity), thread_local=False)
+        self._file = _lock_file(folder, self.identity)
+        self._lock = FileLock(self._file, thread_local=False)
         self._lock.acquire()
+        _held.add((self.pid, self._file))
 
     def release(self) -> None:
+        _held.discard((self.pid, self._file))
         self._lock.release()
 
 
 def is_alive(folder: Path, identity: str) -> bool:
     """Whether the process `identity` still runs. False for an empty or unknown identity."""
     file = _lock_file(folder, identity)
+    if (os.getpid(), file) in _held:
+        return True
     if not identity or not file.exists():
         return False
     probe = FileLock(file, thread_local=False)
