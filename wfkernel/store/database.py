@@ -339,9 +339,7 @@ class Database:
         for file, damaged in complete.items():
             if damaged:
                 self._quarantine(file)
-            file.unlink()  # first the file: without its offset it would be folded a second time
-            execute(connection, "DELETE FROM wf.journals WHERE file = ?", [file.name])
-            folded.pop(file.name, None)
+            file.unlink()  # its offset goes with the next commit: without it the file would be folded a second time
 
     def _files(self) -> list[Path]:
         try:
@@ -373,10 +371,15 @@ class Database:
     def _commit(self, connection: duckdb.DuckDBPyConnection, rows: list[bytes], reached: dict[str, int]) -> None:
         with transaction(connection):
             insert_rows(connection, join_frames(rows))
-            for file, offset in reached.items():
-                execute(connection, "INSERT OR REPLACE INTO wf.journals VALUES (?, ?)", [file, offset])
-        if self._folded is not None:
-            self._folded.update(reached)
+            gone = [file for file in self._offsets(connection) if not (self._journals / file).exists()]
+            if gone:
+                execute(connection, "DELETE FROM wf.journals WHERE list_contains($1, file)", [gone])
+            values = [value for row in reached.items() for value in row]
+            places = ", ".join(["(?, ?)"] * len(reached))
+            execute(connection, f"INSERT OR REPLACE INTO wf.journals VALUES {places}", values)
+        for file in gone:
+            del self._offsets(connection)[file]
+        self._offsets(connection).update(reached)
 
     def _quarantine(self, file: Path) -> None:
         """Keep a damaged journal for people to look at; what came before the damage is in the tables."""

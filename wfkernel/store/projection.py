@@ -56,28 +56,34 @@ _LIVES: Final = f"('{ev.RUN_START}', '{ev.RUN_RESTART}', '{ev.RUN_RESUME}', '{ev
 _NEWEST: Final = """(SELECT run_id, max(seq) AS last_seq, arg_max(ts, seq) AS updated, arg_max(digest, seq) AS head
       FROM batch GROUP BY run_id)"""
 _RUNS: Final = f"""
-INSERT OR REPLACE INTO wf.runs (run_id, workflow, notebook, output, mode, status, owner, params, error, started,
-                                updated, ended, last_seq, head)
-SELECT n.run_id, coalesce(t.workflow, o.workflow), coalesce(t.notebook, o.notebook), coalesce(t.output, o.output),
-       coalesce(t.mode, o.mode), coalesce(t.status, o.status), coalesce(t.owner, o.owner), coalesce(t.params, o.params),
-       CASE WHEN t.ended IS NULL THEN o.error ELSE t.ended.error END, coalesce(t.started, o.started), n.updated,
-       CASE WHEN t.ended IS NULL THEN o.ended ELSE t.ended.at END, n.last_seq, n.head
-FROM {_NEWEST} n
-LEFT JOIN (
+MERGE INTO wf.runs o USING (SELECT n.*, t.* EXCLUDE run_id FROM {_NEWEST} n LEFT JOIN (
     SELECT run_id, arg_max(payload->>'workflow', seq) AS workflow, arg_max(payload->>'notebook', seq) AS notebook,
            arg_max(payload->>'output', seq) AS output, arg_max(payload->>'mode', seq) AS mode,
            arg_max(payload->>'status', seq) AS status, arg_max(payload->>'owner', seq) AS owner,
            arg_max(nullif(payload->'params', 'null'), seq) AS params,
            arg_max(ts, seq) FILTER (type = '{ev.RUN_START}') AS started,
            arg_max(CASE WHEN type = '{ev.RUN_FINISH}' THEN {{'at': ts, 'error': nullif(payload->'error', 'null')}}
-                   ELSE {{'at': NULL, 'error': NULL}} END, seq) FILTER (type IN {_LIVES}) AS ended
-    FROM batch WHERE starts_with(type, 'run.') GROUP BY run_id) t USING (run_id)
-LEFT JOIN wf.runs o USING (run_id)
+                   ELSE {{'at': NULL, 'error': NULL}} END, seq) FILTER (type IN {_LIVES}) AS life
+    FROM batch WHERE starts_with(type, 'run.') GROUP BY run_id) t USING (run_id)) n
+ON o.run_id = n.run_id
+WHEN MATCHED THEN UPDATE SET
+    workflow = coalesce(n.workflow, o.workflow), notebook = coalesce(n.notebook, o.notebook),
+    output = coalesce(n.output, o.output), mode = coalesce(n.mode, o.mode), status = coalesce(n.status, o.status),
+    owner = coalesce(n.owner, o.owner), params = coalesce(n.params, o.params),
+    error = CASE WHEN n.life IS NULL THEN o.error ELSE n.life.error END, started = coalesce(n.started, o.started),
+    updated = n.updated, ended = CASE WHEN n.life IS NULL THEN o.ended ELSE n.life.at END,
+    last_seq = n.last_seq, head = n.head
+WHEN NOT MATCHED THEN INSERT (
+    run_id, workflow, notebook, output, mode, status, owner, params, error, started, updated, ended, last_seq, head)
+VALUES (
+    n.run_id, n.workflow, n.notebook, n.output, n.mode, n.status, n.owner, n.params, n.life.error, n.started, n.updated,
+    n.life.at, n.last_seq, n.head)
 """
 # Of a batch in which no run begins, ends or changes its status.
 _RUNS_GO_ON: Final = f"""
-INSERT INTO wf.runs (run_id, updated, last_seq, head) SELECT run_id, updated, last_seq, head FROM {_NEWEST} n
-ON CONFLICT (run_id) DO UPDATE SET updated = excluded.updated, last_seq = excluded.last_seq, head = excluded.head
+MERGE INTO wf.runs o USING {_NEWEST} n ON o.run_id = n.run_id
+WHEN MATCHED THEN UPDATE SET updated = n.updated, last_seq = n.last_seq, head = n.head
+WHEN NOT MATCHED THEN INSERT (run_id, updated, last_seq, head) VALUES (n.run_id, n.updated, n.last_seq, n.head)
 """
 
 # Time travel forgets steps and what is inside them; a run that is started anew forgets all.
@@ -104,7 +110,6 @@ _PLACES: Final = f"""
         SELECT run_id, seq, unnest(paths) AS path, unnest(range(len(paths))) AS position FROM (
             SELECT run_id, seq, payload->>'$.steps[*].path' AS paths FROM batch WHERE type = '{ev.STEP_PLANNED}'))
     GROUP BY run_id, path"""
-_NO_PLACES: Final = "SELECT NULL::VARCHAR AS run_id, NULL::VARCHAR AS path, NULL::INTEGER AS position LIMIT 0"
 _NOT_FORGOTTEN: Final = f" AND NOT EXISTS (FROM forgotten f WHERE f.run_id = e.run_id AND f.seq > e.seq AND {_INSIDE})"
 
 
@@ -119,7 +124,7 @@ SELECT run_id, path, coalesce(t.status, o.status, 'pending') AS status, coalesce
        CASE WHEN t.ended IS NULL THEN o.duration ELSE t.ended.duration END AS duration,
        CASE WHEN t.ended IS NULL THEN o.error ELSE t.ended.error END AS error,
        CASE WHEN t.asked IS NULL THEN o.message ELSE t.asked.message END AS message,
-       coalesce(p.position, o.position) AS position, o.run_id IS NOT NULL AS known
+       {"coalesce(p.position, o.position)" if planned else "o.position"} AS position, o.run_id IS NOT NULL AS known
 FROM (
     SELECT run_id, path, count(*) FILTER (type = '{ev.STEP_START}') AS executions,
            arg_max(CASE type WHEN '{ev.STEP_RESULT}' THEN payload->>'status' WHEN '{ev.STEP_START}' THEN 'running'
@@ -139,7 +144,7 @@ FROM (
                FILTER (type IN ('{ev.STEP_START}', '{ev.STEP_SUSPENDED}', '{ev.STEP_RESUMED}')) AS asked
     FROM batch e WHERE path <> '' AND type IN {_MOVES}{_NOT_FORGOTTEN if forgotten else ""}
     GROUP BY run_id, path) t
-FULL JOIN ({_PLACES if planned else _NO_PLACES}) p USING (run_id, path)
+{f"FULL JOIN ({_PLACES}) p USING (run_id, path)" if planned else ""}
 LEFT JOIN wf.steps o USING (run_id, path);
 -- Without a primary key, whose index would take more room than the rows and most of the time of a batch.
 DELETE FROM wf.steps s USING new_steps n WHERE n.known AND s.run_id = n.run_id AND s.path = n.path;
@@ -165,7 +170,7 @@ def insert_rows(connection: duckdb.DuckDBPyConnection, rows: str) -> None:
     """
     execute(connection, _LOAD, [rows])
     connection.execute(_EVENTS)
-    _project(connection, lambda word: f'"{word}' in rows)
+    _project(connection, lambda word: f'"{word}' in rows, forgets=_forgets(rows))
 
 
 def insert_events(connection: duckdb.DuckDBPyConnection, events: list[Event]) -> None:
@@ -183,7 +188,7 @@ def rebuild(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
         "WHERE list_contains($1, run_id)",
         [run_ids],
     )
-    _project(connection, lambda word: True)
+    _project(connection, lambda word: True, forgets=True)
 
 
 def relink(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
@@ -203,14 +208,24 @@ def relink(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
     )
 
 
-def _project(connection: duckdb.DuckDBPyConnection, has: Callable[[str], bool]) -> None:
-    """Bring the projections up to date with ``batch``, which may have a JSON string that begins so only if `has` it."""
-    forgotten = has(ev.RUN_TRAVEL) or has(ev.RUN_START)
-    if forgotten:
+def _forgets(rows: str) -> bool:
+    """Whether a run travels in these events or begins anew. (May be true where some text only looks like that.)"""
+    if f'"{ev.RUN_TRAVEL}"' in rows:
+        return True
+    *begins, _ = rows.split(f',"{ev.RUN_START}"')  # before it stand the number of the event and its time
+    return any(begin.rsplit(",", 2)[-2:-1] != ["1"] for begin in begins)
+
+
+def _project(connection: duckdb.DuckDBPyConnection, has: Callable[[str], bool], *, forgets: bool) -> None:
+    """Bring the projections up to date with ``batch``, which may have a JSON string that begins so only if `has` it.
+
+    `forgets`: whether it may have an event that makes steps be forgotten.
+    """
+    if forgets:
         connection.execute(_FORGOTTEN)
         connection.execute(f"DELETE FROM wf.steps e USING forgotten f WHERE e.run_id = f.run_id AND {_INSIDE}")
     if has(ev.STEP_PLANNED) or any(map(has, _MOVES)):
-        connection.execute(_steps(has(ev.STEP_PLANNED), forgotten))
+        connection.execute(_steps(has(ev.STEP_PLANNED), forgets))
     if has("outputs"):
         connection.execute(_VALUES)
     connection.execute(_RUNS if has("run.") else _RUNS_GO_ON)
