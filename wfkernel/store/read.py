@@ -29,7 +29,10 @@ def read_events(
     ).fetchall()
     rows.sort(key=itemgetter(0))  # nearly in order as they are: DuckDB would take as long to sort them as to find them
     payloads = json.loads(f"[{','.join(row[5] for row in rows)}]")
-    return [Event(run_id, *row[:5], payload) for row, payload in zip(rows, payloads, strict=True)]
+    return [
+        Event(run_id, seq, ts, type_, path, n, payload)
+        for (seq, ts, type_, path, n, _), payload in zip(rows, payloads, strict=True)
+    ]
 
 
 @contextlib.contextmanager
