@@ -429,6 +429,21 @@ def test_a_file_whose_metadata_claim_more_than_it_holds_is_refused() -> None:
         read_frame(bytearray(content.replace(b'"dtype":"<f4"', b'"dtype":"<f8"')))
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        pd.Series(pd.Categorical(["a", "b"] * 32)),
+        pd.Series(range(64), pd.MultiIndex.from_arrays([["a", "b"] * 32, ["c"] * 64])),
+    ],
+    ids=["categorical", "index"],
+)
+def test_a_file_whose_codes_point_outside_its_categories_is_refused(value: Any) -> None:
+    content, codes = saved(value), b"\0\1" * 32
+    assert codes in content
+    with pytest.raises(ValueUnreadable, match="codes that stand for nothing"):
+        read_frame(bytearray(content.replace(codes, b"\0\x7f" * 32)))
+
+
 # ------------------------------------------------------------------------------------------------------------ npy
 
 
@@ -493,3 +508,10 @@ def test_arrays_of_many_kinds(array: Any) -> None:
 )
 def test_what_a_npy_file_cannot_hold_is_no_array(array: Any) -> None:
     assert not is_array(array)
+
+
+def test_a_file_that_says_its_bytes_are_addresses_of_objects_is_refused() -> None:
+    file = BytesIO()
+    write_array(np.arange(4), file)
+    with pytest.raises(ValueUnreadable, match="Python objects"):
+        read_array(bytearray(file.getvalue().replace(b"'<i8'", b"'|O8'")))

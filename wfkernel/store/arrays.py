@@ -56,4 +56,6 @@ def read_array(data: bytearray | mmap.mmap) -> Any:
     if npy.read_magic(header) != (1, 0):
         raise ValueUnreadable("the .npy file has an unknown version")
     shape, fortran, dtype = npy.read_array_header_1_0(header)
+    if dtype.hasobject:  # the bytes would be taken for addresses of Python objects
+        raise ValueUnreadable("the .npy file says that it holds Python objects")
     return np.ndarray(shape, dtype, data, header.tell(), order="F" if fortran else "C")

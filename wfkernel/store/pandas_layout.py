@@ -29,6 +29,7 @@ import pandas as pd
 import pyarrow as pa
 from pandas.tseries.frequencies import to_offset
 
+from wfkernel.errors import ValueUnreadable
 from wfkernel.store.frames import Inexact, check_arrow_type, compact
 
 __all__ = ["read_frame", "read_series", "write_frame", "write_series"]
@@ -130,7 +131,7 @@ def _read_axis(arrays: Sequence[pa.Array], spec: Spec, overlay: Overlay) -> Any:
         ]
         return _untyped.MultiIndex(
             levels=levels,
-            codes=[_codes(array, overlay) for array in arrays],
+            codes=[_codes(array, overlay, len(level)) for array, level in zip(arrays, levels, strict=True)],
             names=[level.name for level in levels],
             sortorder=spec["sortorder"],
             verify_integrity=False,
@@ -288,7 +289,7 @@ def _read_array(array: pa.Array, spec: Spec, overlay: Overlay) -> Any:
             entries = _unpack(packed)[0] if packed else array.dictionary
             categories = _read_index(entries, spec["categories"], _copied if packed else overlay)
             kind = pd.CategoricalDtype(categories, spec["ordered"])
-            return pd.Categorical.from_codes(_codes(array, overlay), dtype=kind, validate=False)
+            return pd.Categorical.from_codes(_codes(array, overlay, len(categories)), dtype=kind, validate=False)
         case "zoned":
             stamps = _read_numpy(array, np.dtype(f"M8[{spec['unit']}]"), overlay)
             return pd.DatetimeIndex(stamps).tz_localize("UTC").tz_convert(_read_zone(spec["zone"])).array
@@ -353,10 +354,13 @@ def _dictionary(codes: np.ndarray[Any, Any], values: pa.Array, ordered: bool | N
     return pa.DictionaryArray.from_arrays(indices, values, ordered=bool(ordered), safe=False)
 
 
-def _codes(array: pa.Array, overlay: Overlay) -> np.ndarray[Any, Any]:
-    """The codes of a dictionary array, or of its indices alone."""
+def _codes(array: pa.Array, overlay: Overlay, entries: int) -> np.ndarray[Any, Any]:
+    """The codes of a dictionary array, or of its indices alone. pandas would read wherever they point to."""
     kind = array.type.index_type if pa.types.is_dictionary(array.type) else array.type
-    return overlay(array.buffers()[1], kind.to_pandas_dtype(), len(array))
+    codes = overlay(array.buffers()[1], kind.to_pandas_dtype(), len(array))
+    if len(codes) and (codes.min() < -1 or codes.max() >= entries):
+        raise ValueUnreadable("the Arrow file has codes that stand for nothing")
+    return codes
 
 
 def _over(values: np.ndarray[Any, Any], kind: pa.DataType, missing: np.ndarray[Any, Any] | None) -> pa.Array:
