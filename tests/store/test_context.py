@@ -442,7 +442,10 @@ def test_a_reindex_that_fails_leaves_everything_as_it_was(store, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nosuch", "there is no embedder 'nosuch'. Known: wordllama, sentence-transformers, fastembed, openai"),
+        (
+            "nosuch",
+            "there is no embedder 'nosuch'. Known: wordllama, minilm, onnx, sentence-transformers, fastembed, openai",
+        ),
         ("wordllama:big", "brings one model"),
     ],
 )

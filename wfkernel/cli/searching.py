@@ -28,7 +28,9 @@ def search(
     run: Annotated[str | None, typer.Option(help="Only texts of this run.")] = None,
     mode: Annotated[str, typer.Option(help="hybrid, or one ranking alone: vectors or words.")] = "hybrid",
     reindex: Annotated[bool, typer.Option("--reindex", help="Embed all texts anew first.")] = False,
-    embedder: Annotated[str | None, typer.Option(help="With --reindex: embed with this one from now on.")] = None,
+    embedder: Annotated[
+        str | None, typer.Option(help="With --reindex: embed with this one from now on (minilm, onnx:FOLDER).")
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

