@@ -90,8 +90,8 @@ def test_one_process_at_a_time_is_within_also_when_the_lock_s_file_is_removed(tm
 def test_notes_name_the_run_and_the_file_does_not_grow_for_ever(tmp_path: Path) -> None:
     mine, others = Claims(tmp_path), Claims(tmp_path)
     with mine.exclusive():
-        mine.wrote("a", 3)
-        mine.wrote("b", 5)
+        mine.has("a", 3)
+        mine.has("b", 5)
     with others.exclusive():
         others.note("others", "a")
     assert (mine.is_current("a", 3), mine.is_current("b", 5), mine.is_current("b", 4)) == (False, True, False)

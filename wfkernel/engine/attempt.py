@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Coroutine
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine import events as ev
@@ -70,7 +72,7 @@ def known_result(core: Core, path: str, iteration: int, scope: StateScope) -> An
     return UNKNOWN
 
 
-async def execute(
+def execute(
     core: Core,
     spec: StepSpec,
     path: str,
@@ -79,11 +81,16 @@ async def execute(
     frame: Frame,
     iteration: int = 0,
     index: int | None = None,
-) -> Any:
-    """Run the step to its end, whatever number of attempts that takes. Returns its output."""
-    recorder = core.recorder
-    if recorder.hub.full:
-        await recorder.hub.room()
+) -> Coroutine[Any, Any, Any]:
+    """Run the step to its end, whatever number of attempts that takes; to be awaited at once. Gives its output."""
+    if core.slots is not None or core.recorder.hub.full:
+        return _waiting(core, spec, path, value, scope, frame, iteration, index)
+    _count(core, spec, path)
+    return _attempts(core, spec, path, value, scope, frame, iteration, index)
+
+
+def _count(core: Core, spec: StepSpec, path: str) -> None:
+    """One more step begins, if the run goes on and its limits let it. Raises `Canceled`, `Paused` or `StepFailed`."""
     core.check()
     if core.hold.is_set():
         raise Paused
@@ -95,9 +102,23 @@ async def execute(
         core.counts.permits -= 1
     if spec.compensate is not None:
         core.functions[path] = spec
-    if core.slots is None:
-        return await _attempts(core, spec, path, value, scope, frame, iteration, index)
-    async with core.slots:
+
+
+async def _waiting(
+    core: Core,
+    spec: StepSpec,
+    path: str,
+    value: Any,
+    scope: StateScope,
+    frame: Frame,
+    iteration: int,
+    index: int | None,
+) -> Any:
+    """The same where a step has to wait: for who reads the run's stream, or for a place."""
+    if core.recorder.hub.full:
+        await core.recorder.hub.room()
+    _count(core, spec, path)
+    async with core.slots or nullcontext():
         core.check()
         return await _attempts(core, spec, path, value, scope, frame, iteration, index)
 
@@ -146,7 +167,9 @@ async def _attempts(
                 payload["index"] = index
             if spec.description:
                 payload |= doc_once(core.state.owner, frame.plan.id, spec.id, spec.description)
-            await core.recorder.begin(ev.STEP_START, payload, path, attempt)
+            turns = core.recorder.begin(ev.STEP_START, payload, path, attempt)
+            if turns is not None:
+                await turns.written()
             began = time.perf_counter()
             try:
                 if outcome is UNKNOWN:

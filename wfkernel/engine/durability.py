@@ -59,10 +59,10 @@ class RunLog:
             turns = self._turns = turns_of(self._log)
         return turns
 
-    @property
-    def waits(self) -> bool:
-        """Whether a step that begins waits for others, to be written with them."""
-        return self._durability != "exit" and self.turns.abreast > 1
+    def crowd(self) -> Turns | None:
+        """The turns, if others write as well: then a step that begins waits for them, to be written with theirs."""
+        turns = self.turns
+        return turns if turns.abreast > 1 and self._durability != "exit" else None
 
     def flush(self) -> None:
         """Write what was held. Raises what the log raises."""
@@ -78,7 +78,7 @@ class RunLog:
     def append(self, event: Event, *, durable: bool, sync: bool = True, soon: bool = False) -> None:
         """Write `event`, or hold it until the run leaves this process alone. Raises what the log raises.
 
-        Without `sync` the caller waits for the disk (`on_disk`). `soon`: in the loop's thread, write it with the next
+        Without `sync` the caller waits for the disk, if `owes_sync`. `soon`: in the loop's thread, write it with the next
         event or when this turn of the event loop is over.
         """
         held = self.held
@@ -98,8 +98,7 @@ class RunLog:
         else:
             held.append(event)
 
-    async def on_disk(self) -> None:
-        """Return once what was written is on disk, if the run wants that."""
-        if self._durability == "fsync" or self._owed:
-            self._owed = False
-            await self.turns.on_disk()
+    def owes_sync(self) -> bool:
+        """Whether whoever wrote a durable event without `sync` has to wait for the disk; asked once."""
+        owed, self._owed = self._owed or self._durability == "fsync", False
+        return owed

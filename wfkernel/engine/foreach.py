@@ -49,21 +49,24 @@ async def run_foreach(
         outputs[index] = reveal(steps[f"{path}[{index}]"].output, core.recorder.codec)
     left = [index for index in range(len(value)) if index not in done]
     queue = iter(left)
-    counted = len(done)
+    counted, hooked = len(done), core.hooks is not None
 
     async def item(index: int) -> None:
         nonlocal counted
         item_path = f"{path}[{index}]"
         status = "success"
         try:
-            verdict, given = await core.fire("iteration.start", item_path, value[index], 1, index + 1, own)
+            verdict, given = None, value[index]
+            if hooked:
+                verdict, given = await core.fire("iteration.start", item_path, given, 1, index + 1, own)
             if isinstance(verdict, Replace | Skip):
                 outputs[index] = verdict.value if isinstance(verdict, Replace) else given
             else:
                 inside = Frame(frame.plan, frame.prefix, frame.init, frame.outer, given)
                 outcome = await run_body(core, inside, node.body, item_path, given, own, 0, index)
                 outputs[index] = None if outcome is SKIPPED else outcome
-            _, outputs[index] = await core.fire("iteration.finish", item_path, outputs[index], 1, index + 1, own)
+            if hooked:
+                _, outputs[index] = await core.fire("iteration.finish", item_path, outputs[index], 1, index + 1, own)
         except Halt as halt:
             halts.append(halt)
             status = "suspended" if isinstance(halt, Suspended) else "failed"

@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Final, Protocol
 from weakref import WeakKeyDictionary
 
@@ -39,6 +39,18 @@ class Holding(Protocol):
 
     lock: threading.RLock
     held: list[Event]
+
+
+class _NextTurn:
+    """Awaitable: `asyncio.sleep(0)` without a coroutine of its own."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+_NEXT_TURN: Final = _NextTurn()
 
 
 class _Turn:
@@ -119,7 +131,7 @@ class Turns:
     async def written(self) -> None:
         """Return once what is held is written, together with what others hold by then. Raises what the log raises."""
         pieces = self._pieces
-        await asyncio.sleep(0)
+        await _NEXT_TURN
         if self._pieces == pieces:  # the first to go on writes for all
             self.flush()
 
@@ -128,7 +140,7 @@ class Turns:
     async def on_disk(self) -> None:
         """Return once everything appended so far is on disk. Raises what the log raises."""
         turn = self._turn
-        await asyncio.sleep(0)  # whatever is ready runs, and writes and waits too
+        await _NEXT_TURN  # whatever is ready runs, and writes and waits too
         if not turn.over:  # the first to go on syncs for all
             if turn.waiting is None:
                 self._turn = _Turn()

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from wfkernel.engine.durability import Durability, RunLog
 from wfkernel.engine.events import Event
+from wfkernel.engine.group_commit import Turns
 from wfkernel.engine.memory import RunStore
 from wfkernel.engine.state import RunState
 from wfkernel.engine.stream import Hub
@@ -65,16 +66,19 @@ class Recorder:
         Listeners see the event a moment before; nothing that builds on it may begin before this returns.
         """
         self.emit(type_, payload, path, attempt, durable=True, sync=False)
-        if self._log is not None:
-            await self._log.on_disk()
-
-    async def begin(self, type_: str, payload: dict[str, Any], path: str, attempt: int) -> None:
-        """`emit` the event that something begins; it is written when this returns, with what begins elsewhere just now."""
         log = self._log
-        waits = log is not None and log.waits
-        self.emit(type_, payload, path, attempt, soon=waits)
-        if waits:
-            await log.turns.written()  # type: ignore[union-attr]
+        if log is not None and log.owes_sync():
+            await log.turns.on_disk()
+
+    def begin(self, type_: str, payload: dict[str, Any], path: str, attempt: int) -> Turns | None:
+        """`emit` the event that something begins.
+
+        It is written when this returns, or, where others write too, once `Turns.written` of what is returned has returned.
+        """
+        log = self._log
+        turns = log.crowd() if log is not None else None
+        self.emit(type_, payload, path, attempt, soon=turns is not None)
+        return turns
 
     def side_by_side(self, tasks: int) -> AbstractContextManager[None]:
         """Within the block so many tasks of the run write events at the same time."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from wfkernel.engine.events import Event
 from wfkernel.store.disk import Between, between_processes, write_all
 
 __all__ = ["CLAIMED", "Claims"]
@@ -54,8 +55,14 @@ class Claims:
             with self._between:
                 yield
 
-    def wrote(self, run_id: str, seq: int) -> None:
-        """This process, which has the run, wrote its event `seq`."""
+    def wrote(self, events: list[Event]) -> None:
+        """This process, which has their runs, wrote these events."""
+        last = self._last
+        for event in events:
+            last[event.run_id] = event.seq
+
+    def has(self, run_id: str, seq: int) -> None:
+        """This process has the run, whose last event is `seq`."""
         self._last[run_id] = seq
 
     def is_current(self, run_id: str, seq: int) -> bool:

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wfkernel.engine.actor import actor, signed
+from wfkernel.engine.actor import DEEDS, actor, signed
 from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.commands import Command, Handler, Reply
 from wfkernel.engine.events import Event
@@ -115,11 +115,12 @@ class Store:
         Returns when they are on disk (`durable`) or safe against the death of this process, not of the machine.
         """
         try:
-            self._writer()[1].append([signed(event) for event in events], durable=durable)
+            self._writer()[1].append(
+                [signed(event) if event.type in DEEDS else event for event in events], durable=durable
+            )
         except OSError as error:
             raise self._unwritable(error) from error
-        for event in events:
-            self.claims.wrote(event.run_id, event.seq)
+        self.claims.wrote(events)
         self.database.notify()
 
     def sync(self) -> None:
@@ -167,7 +168,7 @@ class Store:
                 self.append(added)
             for event in added:
                 state.apply(event)
-            self.claims.wrote(run_id, state.seq)
+            self.claims.has(run_id, state.seq)
         return state
 
     def is_current(self, state: RunState) -> bool:
