@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -166,3 +169,33 @@ def test_cleared_and_updated_outputs_are_kept_as_they_were_last(k):
     assert "round 2" in again.text
     assert "round 1" not in again.text
     assert "zero" not in again.text
+
+
+def test_html_of_somebody_elses_store_is_not_shown_before_it_is_trusted(kernel, tmp_path):
+    imports = "from IPython.display import HTML"
+    cell = "%%step page\nprint('printed')\ndisplay(HTML('<script>harm()</script>'))"
+    theirs, mine = str(tmp_path / "theirs" / "key"), str(tmp_path / "mine" / "key")
+    k = kernel(WFKERNEL_KEY_FILE=theirs)
+    k.run(imports)
+    assert htmls(k.run(cell)) == ["<script>harm()</script>"]
+    k.close()
+    k = kernel(WFKERNEL_KEY_FILE=mine)
+    k.run(imports)
+    result = k.run(cell)
+    assert result.restored
+    assert "printed" in result.text
+    assert "<IPython.core.display.HTML object>" in result.text
+    assert htmls(result) == []
+    store = tmp_path / ".wfkernel" / "store.duckdb"
+    trust = [sys.executable, "-m", "wfkernel", "trust", "--yes", str(store)]
+    told = subprocess.run(
+        trust, env={**os.environ, "WFKERNEL_KEY_FILE": mine}, capture_output=True, text=True, check=False
+    )
+    assert "text/html" in told.stdout, told.stderr
+    assert "signed 1 value" in told.stdout
+    k.close()
+    k = kernel(WFKERNEL_KEY_FILE=mine)
+    k.run(imports)
+    again = k.run(cell)
+    assert again.restored
+    assert htmls(again) == ["<script>harm()</script>"]

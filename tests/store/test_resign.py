@@ -114,7 +114,10 @@ class TestTheCommand:
         assert "Trust all 4?" in refused.stderr
         assert len(untrusted(foreign)) == 4
         accepted = wf_trust(foreign, answer="y\n")
-        assert (accepted.returncode, accepted.stdout.splitlines()[-1].strip()) == (0, "signed 4 values")
+        assert (accepted.returncode, accepted.stdout.splitlines()[-1].strip()) == (
+            0,
+            "signed 4 values; kernels that use it: restart them",
+        )
         assert untrusted(foreign) == []
         assert not proof.exists()
 

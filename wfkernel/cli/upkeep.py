@@ -171,4 +171,8 @@ def trust(
     if as_json:
         print_json({"signed": signed, "untrusted": [asdict(one) for one in found]})
     else:
-        typer.echo(f"signed {counted(signed, 'value')}" if signed else "every value in it can be opened already")
+        typer.echo(
+            f"signed {counted(signed, 'value')}; kernels that use it: restart them"
+            if signed
+            else "every value in it can be opened already"
+        )

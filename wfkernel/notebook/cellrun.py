@@ -20,6 +20,7 @@ from wfkernel.notebook.shown import Shown, flush_figures, keeping, show_again
 from wfkernel.notebook.timelimit import time_limit
 from wfkernel.store.codecs import encode_names
 from wfkernel.store.digest import digest_value
+from wfkernel.store.displayed import active_kinds, may_show, sign_displays, without_active
 
 if TYPE_CHECKING:
     from types import FunctionType, ModuleType  # noqa: F401
@@ -71,6 +72,10 @@ class CellRestore:
         except ValueUnreadable as error:
             session.run.emit(ev.STEP_OUTPUT, {"text": f"its output cannot be shown again: {error}"}, self._step.name)
             return
+        if not may_show(kept, outputs):
+            said = f"its {', '.join(active_kinds(outputs))} was shown by another user or machine and could run their code here"
+            session.run.emit(ev.STEP_OUTPUT, {"text": f"{said}. If you trust it: wf trust STORE"}, self._step.name)
+            outputs = without_active(outputs)
         show_again(session.shell, outputs)
 
 
@@ -177,7 +182,11 @@ def checkpoint(session: Session, run: StepRun, bound: dict[str, Any], seconds: f
 
 def _record(session: Session, shown: Shown | None) -> dict[str, Any] | None:
     """What a step showed, as a stored value."""
-    return session.store.encode(shown.outputs, durable=True) if shown is not None and shown.outputs else None
+    if shown is None or not shown.outputs:
+        return None
+    record = session.store.encode(shown.outputs, durable=True)
+    sign_displays(record, shown.outputs)
+    return record
 
 
 def _is_code(value: Any) -> bool:

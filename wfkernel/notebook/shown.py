@@ -154,7 +154,7 @@ def show_again(shell: InteractiveShell, outputs: list[dict[str, Any]]) -> None:
     """Show what a step showed when it was executed."""
     for output in outputs:
         if "stream" in output:
-            stream = getattr(sys, output["stream"])
+            stream = sys.stderr if output["stream"] == "stderr" else sys.stdout
             stream.write(output["text"])
             stream.flush()
         else:

@@ -1,7 +1,7 @@
 """``wf trust``: make the values of a store from elsewhere one's own.
 
 First one looks: `untrusted` lists every value that would run code when opened, with what its pickle would import, found
-by reading its opcodes and executing none. Then `trust` signs exactly those with this user's key. Nothing is opened.
+by reading its opcodes and executing none; and displays that could run code in a page (`wfkernel.store.displayed`). Then `trust` signs exactly those with this user's key. Nothing is opened.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wfkernel.errors import StoreError, ValueUnreadable
 from wfkernel.store.checkpoints import checksum
 from wfkernel.store.deeds import note_deed
+from wfkernel.store.displayed import Outputs, active_kinds, may_show, sign_displays
 from wfkernel.store.fsck import first_bad_events
 from wfkernel.store.projection import relink
 from wfkernel.store.read import transaction
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Untrusted", "trust", "untrusted"]
 
-_CANDIDATES: Final = "payload LIKE '%\"sig\"%' OR payload LIKE '%\"pickle\"%' OR payload LIKE '%\"module\"%'"
+_CANDIDATES: Final = " OR ".join(f"payload LIKE '%\"{word}\"%'" for word in ("sig", "pickle", "module", "shown"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +45,17 @@ class Untrusted:
     codec: str
     size: int
     imports: tuple[str, ...]
-    """What opening it would import, as ``module.name``; the module itself for a module."""
+    """What opening it would import, as ``module.name``; the module itself for a module, mime types for displays."""
 
 
 def untrusted(store: Store) -> list[Untrusted]:
     """All such values of the store, oldest first."""
     with store.database.open() as connection:
         return [
-            Untrusted(run_id, seq, path, record.get("name", ""), record.get("type", ""), record["codec"],
-                      record.get("size", 0), _imports(store, record))
+            Untrusted(run_id, seq, path, *_told(store, record, outputs))
             for run_id, seq, path, payload in _events(connection)
-            for record in _unsigned(json.loads(payload))
-        ]  # fmt: skip
+            for record, outputs in _unsigned(store, json.loads(payload))
+        ]
 
 
 def trust(store: Store) -> int:
@@ -72,7 +72,7 @@ def trust(store: Store) -> int:
             runs = set()
             for run_id, seq, _, payload in _events(connection):
                 document = json.loads(payload)
-                if count := _sign(document):
+                if count := _sign(store, document):
                     signed += count
                     runs.add(run_id)
                     execute(
@@ -82,7 +82,7 @@ def trust(store: Store) -> int:
                     )
             for id_, state in connection.execute("SELECT checkpoint_id, state FROM wf.checkpoints").fetchall():
                 document = json.loads(state)
-                if _sign(document):
+                if _sign(store, document):
                     text = _text(document)
                     execute(
                         connection,
@@ -101,23 +101,47 @@ def _events(connection: duckdb.DuckDBPyConnection) -> list[tuple[str, int, str, 
     ).fetchall()
 
 
-def _unsigned(document: Any) -> Iterator[dict[str, Any]]:
-    """Every record somewhere in `document` that needs a signature and has none of this user's."""
+def _unsigned(store: Store, document: Any) -> Iterator[tuple[dict[str, Any], Outputs]]:
+    """Every record somewhere in `document` that needs a signature and has none of this user's; displays with what they are."""
     if isinstance(document, list):
         for item in document:
-            yield from _unsigned(item)
+            yield from _unsigned(store, item)
     elif isinstance(document, dict):
         if isinstance(document.get("codec"), str) and not is_trusted(document):
-            yield document
+            yield document, []
+        outputs = _displays(store, document.get("shown"))
+        if outputs and not may_show(document["shown"], outputs):
+            yield document["shown"], outputs
         for item in document.values():
-            yield from _unsigned(item)
+            yield from _unsigned(store, item)
 
 
-def _sign(document: Any) -> int:
-    records = list(_unsigned(document))
-    for record in records:
-        record["sig"] = sign(content_digest(record))
-    return len(records)
+def _displays(store: Store, record: Any) -> Outputs:
+    """What a step showed, read from its record."""
+    if not isinstance(record, dict) or record.get("codec") != "json":
+        return []
+    try:
+        outputs = store.decode(record)
+    except ValueUnreadable:
+        return []
+    return outputs if isinstance(outputs, list) and all(isinstance(output, dict) for output in outputs) else []
+
+
+def _sign(store: Store, document: Any) -> int:
+    found = list(_unsigned(store, document))
+    for record, outputs in found:
+        if outputs:
+            sign_displays(record, outputs)
+        else:
+            record["sig"] = sign(content_digest(record))
+    return len(found)
+
+
+def _told(store: Store, record: dict[str, Any], outputs: Outputs) -> tuple[str, str, str, int, tuple[str, ...]]:
+    size = record.get("size", 0)
+    if outputs:
+        return "what it showed", "display", record["codec"], size, tuple(active_kinds(outputs))
+    return record.get("name", ""), record.get("type", ""), record["codec"], size, _imports(store, record)
 
 
 def _imports(store: Store, record: dict[str, Any]) -> tuple[str, ...]:
