@@ -78,6 +78,18 @@ def test_a_disk_that_refuses_fails_the_run_and_nothing_more_begins() -> None:
     assert "second" not in begun
 
 
+def test_the_last_step_and_the_end_of_the_run_wait_for_the_disk_together() -> None:
+    async def add(x: int) -> int:
+        return x + 1
+
+    log = Counting()
+    flow = Workflow("w", store=log).then(add, id="first").then(add, id="second").commit()
+    run = flow.create_run()
+    assert go(run.start(1)).result == 3
+    assert log.syncs == 3  # the start, the first result, the second with the end
+    assert log.durable_events(run.run_id)[-1].type == "run.finish"
+
+
 def test_arms_that_begin_together_are_written_together() -> None:
     async def arm(x: int) -> int:
         return x

@@ -244,7 +244,7 @@ async def _succeed(core: Core, step: StepRun, outcome: Any, began: float, scope:
     if step.spec.compensate is not None:
         payload["compensate"] = True
     try:
-        if step.spec.repeatable:
+        if step.spec.repeatable or step.path == core.last:
             core.recorder.emit(ev.STEP_RESULT, payload, step.path, step.attempt, durable=True, sync=False)
         else:
             await core.recorder.record(ev.STEP_RESULT, payload, step.path, step.attempt)

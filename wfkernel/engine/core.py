@@ -106,6 +106,8 @@ class Core:
         """Steps whose code is that of when the run was started, by path without the numbers of items."""
         self.functions: dict[str, Any] = {}
         """Compensations of the steps met so far, by path."""
+        self.last = ""
+        """Path of a step that nothing but the end of the run follows, which waits for the disk for both."""
         self.excused: set[str] = set()
         """Paths of steps whose failure does not end the run."""
         self.went_back()

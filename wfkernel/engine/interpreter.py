@@ -56,6 +56,8 @@ async def run_plan(
         position += 1
         if kind is nodes.Step or kind is nodes.Nested:
             path = f"{prefix}{node.key}"  # type: ignore[union-attr]
+            if position == len(entries) and not prefix and core.hooks is None:
+                core.last = path
             outcome = await run_body(core, frame, node, path, value, scope)  # type: ignore[arg-type]
             value = value if outcome is SKIPPED else outcome
         else:
