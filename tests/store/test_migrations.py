@@ -112,7 +112,8 @@ def test_a_new_store_has_what_a_migrated_one_has(released, tmp_path):
             return sorted(
                 connection.execute(
                     "SELECT schema_name, table_name, column_name, data_type, is_nullable FROM duckdb_columns() "
-                    "WHERE NOT internal"
+                    "WHERE NOT internal UNION ALL "
+                    "SELECT schema_name, table_name, constraint_text, constraint_type, false FROM duckdb_constraints()"
                 ).fetchall()
             )
 
