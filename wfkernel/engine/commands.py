@@ -13,7 +13,6 @@ upon while a step keeps the event loop, or a cell the main thread, busy.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
@@ -58,6 +57,8 @@ def is_reachable(store: object) -> TypeGuard[Reachable]:
 
 def handler_of(core: Core) -> Handler:
     """What a run that the engine executes does with a command. To be called on the run's event loop."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
 
     def handle(command: Command) -> Reply:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import Final, Literal, get_args
 
@@ -54,6 +53,8 @@ class RunLog:
     @property
     def turns(self) -> Turns:
         """Who else writes to the log on the running event loop."""
+        import asyncio
+
         turns = self._turns
         if turns is None or turns.loop is not asyncio.get_running_loop():
             turns = self._turns = turns_of(self._log)

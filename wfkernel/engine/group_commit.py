@@ -12,15 +12,17 @@ the next event or the turn is over, and written in one piece with what the other
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
 import time
 from collections.abc import Generator, Iterator
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from weakref import WeakKeyDictionary
 
 from wfkernel.engine.events import Event
+
+if TYPE_CHECKING:  # else a process without an event loop would load one, a third of what it imports
+    import asyncio
 
 __all__ = ["EventLog", "Holding", "Turns", "turns_of"]
 
@@ -178,6 +180,8 @@ _turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Turns]] = WeakKey
 
 def turns_of(log: EventLog) -> Turns:
     """The turns of `log` on the running event loop."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     logs = _turns.get(loop)
     if logs is None:
