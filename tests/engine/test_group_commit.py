@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Any
 
 from tests.engine.conftest import go
@@ -115,6 +116,32 @@ def test_no_arm_begins_before_its_start_is_written() -> None:
 
     flow = Workflow("w", store=log).foreach(arm, concurrency=20).commit()
     assert go(flow.create_run("r").start(list(range(50)))).status == "success"
+    assert unwritten == []
+
+
+def test_no_arm_begins_before_its_start_is_written_though_somebody_looks_at_the_run() -> None:
+    log = MemoryLog()
+    unwritten: list[int] = []
+
+    async def arm(x: int) -> int:
+        if f"arm[{x}]" not in [event.path for event in log.events("r") if event.type == "step.start"]:
+            unwritten.append(x)
+        return x
+
+    run = Workflow("w", store=log).foreach(arm, concurrency=5).commit().create_run("r")
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            run.watch(lambda event: None)()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        assert go(run.start(list(range(500)))).status == "success"
+    finally:
+        over.set()
+        watcher.join()
     assert unwritten == []
 
 

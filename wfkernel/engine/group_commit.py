@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Final, Protocol
-from weakref import WeakKeyDictionary
 
 from wfkernel.engine.events import Event
 
@@ -111,11 +110,22 @@ class Turns:
         """Write what the runs hold, in one piece. Raises what the log raises; then they hold it on."""
         holding, self._holding = self._holding, []
         self._pieces += 1
-        # A thread that is writing an event of such a run just now writes what it holds as well.
-        locked = [run for run in holding if run.lock.acquire(blocking=False)]
+        # Nobody waits for the lock of one run while holding that of another.
+        free = [run for run in holding if run.lock.acquire(blocking=False)]
+        try:
+            self._write(free)
+        finally:
+            for run in free:
+                run.lock.release()
+        for run in holding if len(free) < len(holding) else ():
+            with run.lock:
+                self._write([run])
+
+    def _write(self, runs: list[Holding]) -> None:
+        """Write what runs hold whose locks are held."""
         given: list[tuple[Holding, list[Event]]] = []
         try:
-            for run in locked:
+            for run in runs:
                 if run.held:  # else the run wrote it with its next event
                     given.append((run, run.held))
                     run.held = []
@@ -124,11 +134,8 @@ class Turns:
         except BaseException:
             for run, events in given:
                 run.held = events
-            self._holding, self._pieces = [*locked, *self._holding], self._pieces - 1
+            self._holding, self._pieces = [*runs, *self._holding], self._pieces - 1
             raise
-        finally:
-            for run in locked:
-                run.lock.release()
 
     async def written(self) -> None:
         """Return once what is held is written, together with what others hold by then. Raises what the log raises."""
@@ -175,7 +182,7 @@ def _wake(turn: _Turn) -> None:
             future.set_result(None)
 
 
-_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[int, Turns]] = WeakKeyDictionary()
+_turns: dict[asyncio.AbstractEventLoop, dict[int, Turns]] = {}
 
 
 def turns_of(log: EventLog) -> Turns:
@@ -185,6 +192,8 @@ def turns_of(log: EventLog) -> Turns:
     loop = asyncio.get_running_loop()
     logs = _turns.get(loop)
     if logs is None:
+        for known in [one for one in tuple(_turns) if one.is_closed()]:
+            _turns.pop(known, None)
         logs = _turns[loop] = {}
     turns = logs.get(id(log))
     if turns is None or turns.log is not log:
