@@ -202,8 +202,6 @@ def resume(folder: str, mode: str) -> None:
 
 
 def history(folder: str, mode: str) -> None:
-    import duckdb
-
     store = new_store(folder)
     building = timed(lambda: [step_through(new_script(store, f"run{n:04}", "write"), 0, 100) for n in range(1_000)])
     folding = timed(store.runs)
@@ -211,15 +209,14 @@ def history(folder: str, mode: str) -> None:
     steps = "SELECT step, status, executions FROM steps WHERE run_id = 'run0500'"
     reading = statistics.median(timed(lambda: store.query(steps)) for _ in range(20)) * 1e3
     loading = statistics.median(timed(lambda: store.load("run0500")) for _ in range(20)) * 1e3
-    point = statistics.median(timed(lambda: store.checkpoint("run0500")) for _ in range(20)) * 1e3
-    with store.database.open():
+    path = Path(folder) / "store.duckdb"
+    with store.database.open() as connection:
         store.database.checkpoint()
+        (used,) = connection.execute("SELECT used_blocks * block_size FROM pragma_database_size()").fetchall()[0]
+    size = path.stat().st_size
+    point = statistics.median(timed(lambda: store.checkpoint("run0500")) for _ in range(20)) * 1e3
     checked = timed(lambda: __import__("wfkernel.store.fsck", fromlist=["check"]).check(store))
     store.close()
-    path = Path(folder) / "store.duckdb"
-    size = path.stat().st_size
-    with duckdb.connect(str(path)) as connection:
-        (used,) = connection.execute("SELECT used_blocks * block_size FROM pragma_database_size()").fetchall()[0]
     print(
         f"100,000 steps in 1,000 runs: written in {building:.1f} s, the rest folded in {folding:.2f} s; newest 100 runs "
         f"{listing:.1f} ms, steps of one run {reading:.1f} ms, its state {loading:.1f} ms, a checkpoint {point:.1f} ms, "
