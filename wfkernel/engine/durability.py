@@ -53,10 +53,8 @@ class RunLog:
     @property
     def turns(self) -> Turns:
         """Who else writes to the log on the running event loop."""
-        import asyncio
-
         turns = self._turns
-        if turns is None or turns.loop is not asyncio.get_running_loop():
+        if turns is None or turns.running() is not turns.loop:
             turns = self._turns = turns_of(self._log)
         return turns
 

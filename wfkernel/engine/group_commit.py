@@ -71,7 +71,11 @@ class Turns:
     """What one log is given on one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, log: EventLog) -> None:
+        import asyncio
+
         self.loop, self.log = loop, log
+        self.running = asyncio.get_running_loop
+        """Which loop runs; asked for every step, and an import is slow even if it finds what was imported."""
         self.abreast = 0
         """How many tasks write to the log at the same time, as far as known: whether waiting for others is worth it."""
         self._turn = _Turn()
