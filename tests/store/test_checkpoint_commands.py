@@ -72,6 +72,44 @@ def test_create_list_show_restore_remove(notebook, tmp_path):
     assert json.loads(wf("checkpoint", "ls", "--json").stdout) == []
 
 
+WORKFLOW = """
+from wfkernel import Workflow, step
+
+@step
+def double(x: int) -> int:
+    return x * 2
+
+@step
+def total(xs: list) -> int:
+    return sum(xs)
+
+@step
+def add(x: int) -> int:
+    return x + 1
+
+flow = Workflow("flow", input=list).foreach(double).then(total).then(add).commit()
+"""
+
+
+def test_a_workflow_is_not_restored_into_other_code(tmp_path):
+    file = tmp_path / "jobs.py"
+    file.write_text(WORKFLOW)
+    started = wf("run", f"{file}:flow", "--input", "[1, 2]", "--checkpoints", "every step", "--json")
+    assert started.returncode == 0, started.stderr
+    known = [c["checkpoint_id"] for c in json.loads(wf("checkpoint", "ls", "--json").stdout)]
+    assert wf("checkpoint", "restore", known[1], "--run-id", "same").returncode == 0
+    file.write_text(WORKFLOW.replace("x * 2", "x * 3"))
+    refused = wf("checkpoint", "restore", known[1])
+    assert refused.returncode == 2
+    assert "step 'double[0]' has other code" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    file.write_text(WORKFLOW.replace("x + 1", "x + 2"))  # a step that was not executed by then may change
+    assert wf("checkpoint", "restore", known[1], "--run-id", "again").returncode == 0
+    file.unlink()
+    assert "there is no file" in wf("checkpoint", "restore", known[1]).stderr
+    assert wf("checkpoint", "restore", known[1], "--allow-drift", "--run-id", "told").returncode == 0
+
+
 def test_a_name_nobody_gave_is_one_line():
     done = wf("checkpoint", "show", "nothing")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -23,6 +23,7 @@ from wfkernel.cli.shared import (
 if TYPE_CHECKING:
     from wfkernel.engine.state import RunState
     from wfkernel.store.checkpoints import Checkpoint
+    from wfkernel.store.store import Store
 
 commands = family()
 checkpoint = group(commands, "checkpoint", "Named points of a run to go back to.")
@@ -88,7 +89,7 @@ def checkpoint_restore(
     """Make a new run that goes on from a checkpoint. The old run stays as it was."""
     kept = opened(store)
     found = kept.checkpoints.find(name)
-    code = _code_now(kept.checkpoints.state(found))
+    code = None if allow_drift else _code_now(kept.checkpoints.state(found), kept)
     state = kept.checkpoints.restore(found, code=code, drift=allow_drift, run_id=run_id)
     if as_json:
         print_json({"run_id": state.run_id, "status": state.status, "checkpoint": found.checkpoint_id})
@@ -133,8 +134,16 @@ def _print_deleted(gone: list[Checkpoint], as_json: bool) -> None:
         typer.echo(f"deleted {len(gone)} checkpoint{'s' if len(gone) != 1 else ''}")
 
 
-def _code_now(state: RunState) -> dict[str, str] | None:
-    """The digests of the steps as the run's notebook defines them now; None where there is no notebook to ask."""
+def _code_now(state: RunState, store: Store) -> dict[str, str] | None:
+    """The digests of the run's steps as they are defined now; None where there is no definition to ask."""
+    if state.source:
+        from wfkernel.cli.targets import workflow_of
+        from wfkernel.engine.drift import code_now
+        from wfkernel.engine.workflow import Workflow
+
+        workflow = workflow_of(state, store)
+        # A durable function sees itself, call by call, to what changed.
+        return code_now(state, workflow) if isinstance(workflow, Workflow) else None
     notebook = Path(state.notebook) if state.notebook else None
     if notebook is None or not notebook.is_file():
         return None

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from wfkernel.engine.state import RunState
     from wfkernel.engine.workflow import Workflow
 
-__all__ = ["DriftPolicy", "checked_policy", "code_to_keep", "meet_drift"]
+__all__ = ["DriftPolicy", "checked_policy", "code_now", "code_to_keep", "meet_drift"]
 
 DriftPolicy = Literal["continue", "rerun", "pin"]
 _POLICIES: Final = get_args(DriftPolicy)
@@ -96,6 +96,11 @@ def _changed(state: RunState, workflow: Workflow) -> list[str]:
         if spec is not None and code_differs(step.digest, spec.digest()):
             found.append(path)
     return found
+
+
+def code_now(state: RunState, workflow: Workflow) -> dict[str, str]:
+    """The digests of the run's steps as `workflow` defines them now."""
+    return {path: spec.digest() for path in state.steps if (spec := workflow.spec_at(path)) is not None}
 
 
 def _tell(core: Core, changed: list[str], policy: str) -> None:

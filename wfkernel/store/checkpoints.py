@@ -28,6 +28,7 @@ from wfkernel.engine.events import Event
 from wfkernel.engine.snapshot import SnapshotOutdated, restore, snapshot
 from wfkernel.engine.state import RunState, fold
 from wfkernel.errors import CheckpointDrift, CheckpointNotFound, RunNotFound, StoreError
+from wfkernel.plan.step import code_differs
 from wfkernel.store.projection import insert_events
 from wfkernel.store.read import read_events, transaction
 from wfkernel.store.sql import execute
@@ -124,7 +125,7 @@ class Checkpoints:
         """Make a new run that goes on from the checkpoint, and return its state.
 
         A step that was running then is pending again, a suspended one waits for its answer. `code` holds the digests of
-        the steps as they are defined now: when a finished step has another one there, or is gone, `CheckpointDrift` is
+        the steps as they are defined now (for a workflow: `wfkernel.engine.drift.code_now`): when a finished step has another one there, or is gone, `CheckpointDrift` is
         raised, unless `drift` allows it. `run_id` names the new run.
         """
         state = self.state(checkpoint)
@@ -132,12 +133,15 @@ class Checkpoints:
             changed = [
                 f"step '{path}' {'is gone' if path not in code else 'has other code'}"
                 for path, step in state.steps.items()
-                if step.done is not None and (known := step.code or step.digest) and code.get(path) != known
+                if step.done is not None
+                and (known := step.code or step.digest)
+                and (path not in code or _is_other_code(code[path], known))
             ]
             if changed:
                 raise CheckpointDrift(
                     f"checkpoint {checkpoint.checkpoint_id} was made with another definition: {'; '.join(changed)}. "
-                    "Restore it all the same with --allow-drift; changed steps are then executed again."
+                    "Restore it all the same with --allow-drift: then a notebook executes changed steps again, and a workflow does "
+                    "as its on_drift says."
                 )
         new = run_id or f"{checkpoint.run_id}-{secrets.token_hex(2)}"
         with self._database.open() as connection:
@@ -215,6 +219,11 @@ class AutoCheckpoint:
 def checksum(text: str) -> str:
     """What tells that a stored state is as it was written."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def _is_other_code(now: str, known: str) -> bool:
+    """Whether two digests tell different code. Those of functions begin with the Python that compiled them."""
+    return code_differs(now, known) if ":" in now and ":" in known else now != known
 
 
 def load_state(connection: duckdb.DuckDBPyConnection, run_id: str, upto: int | None = None) -> RunState | None:
