@@ -284,7 +284,7 @@ def test_filters(store):
     assert found(where={"topic": "a"}) == {"north"}
     assert found(where={"topic": ["a", "b"]}) == {"north", "south"}
     assert found(where={"n": 2, "kind": "finding"}) == {"south"}
-    assert found(where={"nosuch": 1}) == set()
+    assert found(where={"nosuch": 1}) == found(where={'a"\\': 1}) == set()
     assert found(where="meta->>'topic' = 'a' OR kind = 'template' -- a comment") == {"north", "general"}
 
 
@@ -296,6 +296,10 @@ def test_a_session_sees_its_own_texts(store):
                       Event(run_id, 2, 2.0, ev.CONTEXT_REMEMBER, "a", 0, said)])  # fmt: skip
     (found,) = store.context.search("remark", session="friday")
     assert (found.text, found.session) == ("remark of friday", "friday")
+    with pytest.raises(
+        DefinitionError, match="not a condition"
+    ):  # it would end the condition and stand beside the session
+        store.context.search("remark", session="friday", where="1=1) OR (1=1")
 
 
 @pytest.mark.parametrize(

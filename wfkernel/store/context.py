@@ -381,7 +381,7 @@ def _condition(
         else:
             parts.append(f"list_contains($w{number}, json_extract(meta, $p{number})::VARCHAR)")
             values[f"w{number}"] = [to_json(one) for one in alternatives]
-            values[f"p{number}"] = '$."' + name.replace('"', '\\"') + '"'
+            values[f"p{number}"] = '$."' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
     return " AND ".join(parts), values
 
 
@@ -389,12 +389,13 @@ def _check_condition(where: str) -> None:
     """Refuse what is not one condition. Raises `DefinitionError`."""
     from wfkernel.store.duck import duckdb
 
-    try:
-        statements = duckdb.extract_statements(f"SELECT 1 FROM context WHERE (\n{where}\n)")
-    except duckdb.Error as error:
-        raise DefinitionError(f"where={where!r} is not a condition in SQL: {str(error).splitlines()[0]}") from None
-    if len(statements) != 1:
-        raise DefinitionError(f"where={where!r} is more than a condition")
+    for text in (f"(\n{where}\n)", where):  # without parentheses it must not close any: other filters stand beside it
+        try:
+            statements = duckdb.extract_statements(f"SELECT 1 FROM context WHERE {text}")
+        except duckdb.Error as error:
+            raise DefinitionError(f"where={where!r} is not a condition in SQL: {str(error).splitlines()[0]}") from None
+        if len(statements) != 1:
+            raise DefinitionError(f"where={where!r} is more than a condition")
 
 
 _RANKINGS: Final[dict[Mode, str]] = {"hybrid": "hybrid", "vectors": "by_vectors", "words": "by_words"}
