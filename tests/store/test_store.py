@@ -284,6 +284,18 @@ class TestTroubleWithTheFile:
         with pytest.raises(StoreError, match="the query failed") as caught:
             store.query("SELEC 1")
         assert "\n" not in str(caught.value)
+        with pytest.raises(StoreError, match="there is no query"):
+            store.query(" ")
+
+    @pytest.mark.parametrize(
+        "sql", ["DELETE FROM wf.events", "DROP VIEW runs", "CREATE TABLE t (x INTEGER)", "COMMIT; DROP VIEW runs"]
+    )
+    def test_a_query_changes_nothing(self, store, sql):
+        begin(store)
+        with pytest.raises(StoreError, match=r"cannot change it|leave BEGIN, COMMIT"):
+            store.query(sql)
+        assert store.query("SELECT count(*) FROM runs")[1] == [(1,)]
+        assert store.query("SELECT 1; DESCRIBE runs")[1][0][0] == "run_id"
 
 
 class TestWhereItLies:

@@ -288,7 +288,7 @@ class Store:
         return rows
 
     def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Column names and rows of a SQL query over the views (`wfkernel.store.views`)."""
+        """Column names and rows of a SQL query over the views (`wfkernel.store.views`). Raises `StoreError`, also where it writes."""
         with self._queried(sql) as cursor:
             return [column[0] for column in cursor.description or ()], cursor.fetchall()
 
@@ -307,8 +307,19 @@ class Store:
             self.context.gather()
         with self.database.open() as connection:
             try:
-                yield connection.execute(sql)
+                if any(one.type == duckdb.StatementType.TRANSACTION for one in connection.extract_statements(sql)):
+                    raise StoreError("a query is a transaction of its own: leave BEGIN, COMMIT and ROLLBACK out")
+                connection.execute("BEGIN TRANSACTION READ ONLY")
+                try:
+                    cursor = connection.execute(sql)
+                    if cursor is None:
+                        raise StoreError("there is no query: SELECT * FROM runs is one")
+                    yield cursor
+                finally:
+                    connection.execute("ROLLBACK")
             except duckdb.Error as error:
+                if "read-only mode" in str(error):
+                    raise StoreError("SQL reads the store, it cannot change it") from None
                 raise StoreError(f"the query failed: {str(error).splitlines()[0]}") from None
 
     def close(self) -> None:
