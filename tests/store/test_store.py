@@ -61,6 +61,25 @@ def test_events_after_a_sequence_number(store):
     assert [e.type for e in store.events("r1", after=1)] == [ev.STEP_START, ev.STEP_RESULT]
 
 
+@pytest.mark.parametrize("moved_between", [True, False])
+def test_a_run_that_begins_anew_has_none_of_the_steps_it_had(store, moved_between):
+    run = begin(store)
+    execute(run, "a")
+    if moved_between:
+        assert store.query("SELECT step FROM steps")[1] == [("a",)]
+    run.emit(ev.RUN_START, {"status": "running", "owner": store.owner}, durable=True)
+    execute(run, "b")
+    assert store.query("SELECT step FROM steps")[1] == [("b",)]
+    assert list(store.load("r1").steps) == ["b"]
+
+
+def test_a_step_that_only_speaks_of_the_beginning_of_a_run_stays(store):
+    run = begin(store)
+    execute(run, "a")
+    run.emit(ev.STEP_CUSTOM, {"data": ["r1", 7, 1.0, ev.RUN_START]}, "a", durable=True)
+    assert store.query("SELECT step, status FROM steps")[1] == [("a", "success")]
+
+
 def test_the_views_say_what_happened_in_words_people_know(store):
     run = begin(store)
     execute(run, "a")
