@@ -2,7 +2,7 @@
 
 A snapshot is worth nothing to a wfkernel whose states have other fields, so it carries the names of its fields, and
 `restore` says so instead of guessing. Nothing is lost then: the events are still there to be folded. What is in a step as it
-was when the step began to exist, most of its thirty fields, is left out: a third of the text remains.
+was when the step began to exist, most of its thirty fields, is left out: half of the text remains.
 """
 
 from __future__ import annotations
