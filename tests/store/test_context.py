@@ -254,6 +254,21 @@ def test_an_embedder_says_how_much_its_vectors_count_beside_the_words(store, mon
     assert all(0 < one.score <= 1 for one in found)
 
 
+def test_an_encoder_to_which_all_texts_are_alike_still_tells_them_apart(store, monkeypatch):
+    class Narrow(Axes):
+        def embed(self, given: list[str]) -> np.ndarray:
+            vectors = super().embed(given)
+            return np.hstack([vectors, np.full((len(given), 1), 3, np.float32)])  # every cosine is 0.9 or more
+
+    monkeypatch.setattr(context, "load_embedder", lambda name: Narrow(0.65))
+    store.context.add([ContextRow(str(n), "note", f"entry {n} of the diary") for n in range(200)])
+    note(store, "turnover by quarter", "growth of the plants")
+    assert [one.text for one in store.context.search("growth of revenue", 2)] == [
+        "turnover by quarter",
+        "growth of the plants",
+    ]
+
+
 def test_of_texts_equally_near_the_shorter_comes_first(store, monkeypatch):
     monkeypatch.setattr(context, "load_embedder", lambda name: Axes(0.65))
     short = "revenue of spring"

@@ -9,6 +9,9 @@ by what a text would get that is made of the asked words alone (Bruch, Gai and I
 Functions for Hybrid Retrieval"). Reciprocal rank fusion, the other usual way, looks at places only: it gives the best of a
 bad ranking as much as the best of a good one, and found less (tests/benchmarks/context_recall.py).
 
+What counts of a cosine is how far it is above the one the question has with the store's texts on average. Some encoders give
+any two texts 0.8. The average is taken as if twenty more texts had a cosine of 0: of a few texts it says little.
+
 How much the cosine counts is the embedder's own weight: averages of word vectors know less than BM25 does, a sentence
 encoder knows more (`wfkernel.store.embedders.weight_of`). Where the cosine counts, a short text gets a little more than a
 long one: BM25 allows for length itself, and a long text, which is about many things, is near every question.
@@ -52,10 +55,11 @@ by_vectors AS MATERIALIZED (
 
 HYBRID: Final = """
 hybrid AS (
-    WITH usual AS (SELECT avg(words) AS words FROM wf.context_indexed)
+    WITH usual AS (SELECT avg(words) AS words, (SELECT greatest(sum(score) / (count(*) + 20), 0) FROM by_vectors) AS cosine
+                   FROM wf.context_indexed)
     SELECT digest,
            ((1 - $weight) * coalesce(w.score, 0)
-            + $weight * (greatest(v.score, 0) + 0.2 * u.words / (u.words + i.words)))
+            + $weight * (greatest((v.score - u.cosine) / (1 - u.cosine), 0) + 0.2 * u.words / (u.words + i.words)))
                / (1 + 0.2 * $weight) AS score
     FROM ((SELECT digest FROM by_words {wanted} ORDER BY score DESC, digest LIMIT $depth)
           UNION (SELECT digest FROM by_vectors {wanted} ORDER BY score DESC, digest LIMIT $depth))
