@@ -217,7 +217,7 @@ class Run:
             **self.program.kept(),
             **self._kept_as,
             **self._version(),
-            **context_flag(),
+            **(context_flag() if self.options.store is not None else {}),
         }
         if self._named and self.options.store is not None:  # another process may start the run of this id just now
 
