@@ -307,14 +307,17 @@ class Store:
             self.context.gather()
         with self.database.open() as connection:
             try:
-                if any(one.type == duckdb.StatementType.TRANSACTION for one in connection.extract_statements(sql)):
+                kind, statements = duckdb.StatementType, connection.extract_statements(sql)
+                if not statements:
+                    raise StoreError("there is no query: SELECT * FROM runs is one")
+                if any(one.type == kind.TRANSACTION for one in statements):
                     raise StoreError("a query is a transaction of its own: leave BEGIN, COMMIT and ROLLBACK out")
+                if len(statements) == 1 and statements[0].type == kind.SELECT:  # it cannot write
+                    yield connection.execute(statements[0])
+                    return
                 connection.execute("BEGIN TRANSACTION READ ONLY")
                 try:
-                    cursor = connection.execute(sql)
-                    if cursor is None:
-                        raise StoreError("there is no query: SELECT * FROM runs is one")
-                    yield cursor
+                    yield connection.execute(sql)
                 finally:
                     connection.execute("ROLLBACK")
             except duckdb.Error as error:
