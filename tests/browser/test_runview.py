@@ -72,7 +72,7 @@ run = RunState("r1", "suspended", workflow="release", started_at=clock.time() - 
 run.params = {"version": "1.2"}
 run.steps["load"] = StepState("load", "success", 1, 1, duration=12.3, restored=True, restored_in=0.25, binds=["rows"])
 run.steps["clean"] = StepState("clean", "success", 2, 2, duration=0.4, binds=["rows"])
-run.steps["clean"].log.extend(["dropped 3 rows", "<b>kept</b> 97"])
+run.steps["clean"].log = ["dropped 3 rows", "<b>kept</b> 97"]
 run.steps["approve"] = StepState("approve", "suspended", 1, 1, reads=["rows"], binds=["answer"])
 run.steps["approve"].suspension = Suspension(
     0, "Release 1.2 to production?", Approve.model_json_schema(), {"rows": 97, "checks": "passed"}

@@ -8,7 +8,9 @@ own, and the one that came last is woken first: a step costs one wake-up, of a t
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -44,6 +46,13 @@ class DaemonThreads:
 
     def __init__(self, size: int, name: str) -> None:
         self._size, self._name = size, name
+        self._begin()
+        if hasattr(os, "register_at_fork"):
+            begin = weakref.WeakMethod(self._begin)
+            os.register_at_fork(after_in_child=lambda: (pool := begin()) and pool())
+
+    def _begin(self) -> None:
+        """Without threads: at first, and in a process that was forked, where those of its parent are not."""
         self._lock = threading.Lock()
         self._jobs: deque[_Job] = deque()
         self._idle: list[_Idle] = []

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
@@ -63,6 +64,8 @@ _ENDED: Final = ("success", "failed", "tripwire", "canceled")
 
 _live: dict[tuple[int, str], Run] = {}
 """The runs this process is executing, by store and id."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_live.clear)  # they are the parent's
 
 
 def get_run(

@@ -22,6 +22,7 @@ import re
 import shutil
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -75,6 +76,7 @@ _log = logging.getLogger("wfkernel")
 _turns: dict[tuple[int, Path], FileLock] = {}
 _undos: dict[tuple[int, Path], Undo] = {}
 _locks: dict[Path, threading.RLock] = {}
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
 
 
 class Database:
@@ -96,6 +98,7 @@ class Database:
         self._last_journaled = 0.0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        _databases.add(self)
 
     @contextlib.contextmanager
     def open(self, *, wait: float = LOCK_WAIT, fold: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -431,6 +434,35 @@ class Database:
             elif time.monotonic() - self._used >= IDLE_SECONDS or self._is_wanted():
                 self._close_connection()
             self._empty_log(LOG_BYTES)
+
+
+class _Fork:
+    """Nothing of DuckDB survives a fork: its threads do not, and its locks would be held twice. So the file is closed before."""
+
+    def __init__(self) -> None:
+        self._held: list[threading.RLock] = []
+
+    def before(self) -> None:
+        self._held = list(_locks.values())
+        for lock in self._held:
+            lock.acquire()
+        for database in tuple(_databases):
+            database._close_connection()
+
+    def after(self) -> None:
+        while self._held:
+            self._held.pop().release()
+
+    def after_in_child(self) -> None:
+        for database in tuple(_databases):
+            database._wake, database._stop, database._thread = threading.Event(), threading.Event(), None
+            database._journaled = False  # what the parent has journaled the parent moves
+        self.after()
+
+
+if hasattr(os, "register_at_fork"):
+    _fork = _Fork()
+    os.register_at_fork(before=_fork.before, after_in_parent=_fork.after, after_in_child=_fork.after_in_child)
 
 
 def troubles() -> tuple[type[Exception], ...]:
