@@ -42,7 +42,7 @@ def a_run(**changes: Any) -> RunState:
         "message": "not a number",
         "traceback": "File secret.py",
     }
-    run.steps["train"].log.extend(["epoch 1", "epoch 2"])
+    run.steps["train"].log = ["epoch 1", "epoch 2"]
     run.steps["approve"].suspension = Suspension(
         0, "Release?", SCHEMA, {"rows": 97}, [["note", "too short"], ["", "does not fit together"]]
     )
@@ -157,7 +157,7 @@ anything = st.recursive(
 def test_whatever_a_run_contains_its_view_is_json_a_browser_can_parse(text: str, value: Any, schema: dict[str, Any]):
     run = a_run(workflow=text, params={text: value}, error={"type": text, "message": text})
     step = run.steps[text] = StepState(text)
-    step.log.append(text)
+    step.log = [*step.log, text]
     step.error = {"type": text, "message": text}
     step.suspension = Suspension(0, text, {"default": schema}, value, [[text, text]])
     view = view_of(run, now=200.0)
@@ -228,7 +228,7 @@ def test_nothing_of_a_run_becomes_markup(text: str):
 def _run_saying(text: str) -> RunState:
     run = RunState("r", "failed", workflow=text, params={"p": text})
     step = run.steps[text] = StepState(text, "failed")
-    step.log.append(text)
+    step.log = [*step.log, text]
     step.error = {"type": "Error", "message": text}
     step.progress = {"done": 1, "label": text}
     step.suspension = Suspension(0, text, {"properties": {text: {}}}, None, [["f", text]])
