@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wfkernel.engine import events as ev
@@ -84,7 +85,8 @@ def execute(
 ) -> Coroutine[Any, Any, Any]:
     """Run the step to its end, whatever number of attempts that takes; to be awaited at once. Gives its output."""
     if core.slots is not None or core.recorder.hub.full:
-        return _waiting(core, spec, path, value, scope, frame, iteration, index)
+        attempts = partial(_attempts, core, spec, path, value, scope, frame, iteration, index)
+        return _waiting(core, spec, path, attempts)
     _count(core, spec, path)
     return _attempts(core, spec, path, value, scope, frame, iteration, index)
 
@@ -104,23 +106,14 @@ def _count(core: Core, spec: StepSpec, path: str) -> None:
         core.functions[path] = spec
 
 
-async def _waiting(
-    core: Core,
-    spec: StepSpec,
-    path: str,
-    value: Any,
-    scope: StateScope,
-    frame: Frame,
-    iteration: int,
-    index: int | None,
-) -> Any:
+async def _waiting(core: Core, spec: StepSpec, path: str, attempts: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """The same where a step has to wait: for who reads the run's stream, or for a place."""
     if core.recorder.hub.full:
         await core.recorder.hub.room()
     _count(core, spec, path)
     async with core.slots or nullcontext():
         core.check()
-        return await _attempts(core, spec, path, value, scope, frame, iteration, index)
+        return await attempts()
 
 
 async def _attempts(

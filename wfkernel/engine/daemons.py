@@ -41,17 +41,18 @@ class _Idle:
         self.job: _Job | None = None
 
 
+_pools: weakref.WeakSet[DaemonThreads] = weakref.WeakSet()
+
+
 class DaemonThreads:
     """At most `size` jobs at a time; threads are started when needed and kept."""
 
     def __init__(self, size: int, name: str) -> None:
         self._size, self._name = size, name
-        self._begin()
-        if hasattr(os, "register_at_fork"):
-            begin = weakref.WeakMethod(self._begin)
-            os.register_at_fork(after_in_child=lambda: (pool := begin()) and pool())
+        self.begin()
+        _pools.add(self)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Without threads: at first, and in a process that was forked, where those of its parent are not."""
         self._lock = threading.Lock()
         self._jobs: deque[_Job] = deque()
@@ -125,3 +126,12 @@ class DaemonThreads:
             if job is None:
                 idle.called.acquire()
                 job, idle.job = idle.job, None
+
+
+def _after_fork() -> None:
+    for pool in tuple(_pools):
+        pool.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
