@@ -27,7 +27,7 @@ lint: $(VENV)/.test
 
 # The store on the newest DuckDB there is, which lies in a folder of its own in front of the environment's;
 # `make duckdb-newest STORE_TESTS=tests/store` for all of its tests.
-STORE_TESTS ?= $(addprefix tests/store/test_,$(addsuffix .py,store durability fsck salvage migrations checkpoints claims sql views undo))
+STORE_TESTS ?= $(addprefix tests/store/test_,$(addsuffix .py,store durability fsck salvage migrations checkpoints claims context second_look sql views undo))
 duckdb-newest: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target .duckdb-newest duckdb
 	PYTHONPATH=$(CURDIR)/.duckdb-newest:$(CURDIR) $(BIN)/python -m pytest -n 2 --dist loadfile $(STORE_TESTS)

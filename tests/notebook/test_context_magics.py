@@ -37,6 +37,16 @@ def test_a_step_cells_comments_output_and_error_are_found(ran):
     )
 
 
+def test_a_condition_in_sql_chooses_among_the_texts(ran):
+    assert ran.run("import wfkernel; wfkernel.remember('the solver is gurobi', topic='tools')").status == "ok"
+    found = ran.run("""%context search solver -k 9 --where "kind = 'note' AND meta->>'topic' = 'tools'" """).text
+    assert "the solver is gurobi" in found
+    assert "converge" not in found
+    refused = ran.run('%context search solver --where "nosuch = 1"').text.strip()
+    assert "the condition ( nosuch = 1 ) fails" in refused
+    assert len(refused.splitlines()) == 1
+
+
 def test_the_results_are_a_table_for_notebooks(ran):
     (shown,) = ran.run("%context search solver -k 1").outputs
     html = shown["content"]["data"]["text/html"]
@@ -49,6 +59,7 @@ def test_what_is_remembered_is_found_in_any_way(ran):
     assert ran.run("import wfkernel; wfkernel.remember('gusts are in knots', topic='units')").status == "ok"
     assert ran.run("%%step note\nwfkernel.remember('the runway was closed in May')").status == "ok"
     assert "Don't trust the humidity sensor" in ran.run("%context search humidity -k 1").text
+    assert "Nothing found" in ran.run("%context search humidity --session another").text
     assert ran.value("wfkernel.search('gusts', 1, where={'topic': 'units'})[0].text") == "'gusts are in knots'"
     assert ran.value("wfkernel.search('runway', 1)[0].step") == "'note'"
     # Outside steps too, a text belongs to the notebook's run.
@@ -138,7 +149,7 @@ def test_a_headless_run_leaves_the_notebooks_prose_behind(tmp_path, store):
     nbformat.write(notebook(*cells), path)
     first = run_notebook(path, tmp_path / "out.ipynb", {}, progress=False)
     assert first.status == "success"
-    (found,) = store.context.search("gauge replaced", kind="markdown")
+    (found,) = store.context.search("gauge replaced", 1, kind="markdown")
     assert (found.run_id, found.workflow, found.meta) == (first.run_id, "report", {"cell": 1})
     assert prose(store) == ["# Tides\n\nThe gauge at the pier was replaced in spring.", "plot"]
     nbformat.write(notebook("md:# Currents", *cells[1:2]), path)  # one cell changed, one is gone

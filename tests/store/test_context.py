@@ -21,6 +21,7 @@ import wfkernel
 from tests.store.test_store import begin
 from wfkernel.engine import events as ev
 from wfkernel.engine.context import running
+from wfkernel.engine.durable import workflow
 from wfkernel.engine.events import Event
 from wfkernel.engine.workflow import Workflow
 from wfkernel.errors import DefinitionError, EmbedderError, StoreError
@@ -83,6 +84,22 @@ def test_step_functions_leave_their_docs_inputs_and_outputs(store):
     assert found["doc", "summarise"] == "summarise: Describe the weather of a city."
     assert found["input", ""] == "weather: Lisbon"
     assert found["output", "summarise"] == "summary: mild winters in Lisbon"
+
+
+def test_workflows_are_found_by_what_they_are_for(store):
+    async def summarise(city: str) -> str:
+        return city
+
+    @workflow(id="almanac", store=store)
+    async def almanac(ctx, year: int) -> int:
+        """Tides and moons for fishermen."""
+        return year
+
+    plan = Workflow("weather", store=store, description="A forecast for sailors.").then(summarise).commit()
+    assert [plan.run("Lisbon").status, plan.run("Porto").status, almanac.run(1999).status] == ["success"] * 3
+    docs = [(one.text, one.step, one.workflow) for one in store.context.search("forecast for sailors", kind="doc")]
+    assert docs[0] == ("weather: A forecast for sailors.", "", "weather")
+    assert store.context.search("moons fishermen", 1)[0].text == "almanac: Tides and moons for fishermen."
 
 
 def test_numbers_leave_no_texts(store):
@@ -300,6 +317,9 @@ def test_filters(store):
     assert found(where={"topic": ["a", "b"]}) == {"north", "south"}
     assert found(where={"n": 2, "kind": "finding"}) == {"south"}
     assert found(where={"nosuch": 1}) == found(where={'a"\\': 1}) == set()
+    assert found(where="kind = 'note' AND meta->>'topic' = 'a' AND meta ->> '$.topic' IN ('a', 'meta->>''b')") == {
+        "north"
+    }
     assert found(where="meta->>'topic' = 'a' OR kind = 'template' -- a comment") == {"north", "general"}
 
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 import typer
 
 from wfkernel.cli.shared import FAILED, SUCCESS, JsonOption, StoreOption, family, megabytes, print_json, print_table
-from wfkernel.errors import WorkflowError
+from wfkernel.errors import EmbedderError, WorkflowError
 
 commands = family()
 
@@ -118,6 +118,17 @@ def _duckdb(store: Path | None) -> Iterator[Finding]:
             yield Finding(name, "wrong", f"{package.version} is for another DuckDB than {duckdb.__version__}", todo)
 
 
+def _search(store: Path | None) -> Iterator[Finding]:
+    from wfkernel.store.second_look import encoder
+
+    try:
+        encoder().embed(["whether it can be loaded"])
+    except EmbedderError as error:
+        yield Finding("search", "note", "without a second look by a sentence encoder: it finds less", str(error))
+    else:
+        yield Finding("search", "ok", f"with a second look by a sentence encoder ({encoder().name})")
+
+
 def _jupyter(store: Path | None) -> Iterator[Finding]:
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_core.paths import jupyter_path
@@ -218,6 +229,6 @@ def _store(store: Path | None) -> Iterator[Finding]:
         yield Finding("runs", "note", f"{len(dead)} were interrupted: their processes are gone", todo)
 
 
-_CHECKS: Final = (_versions, _duckdb, _jupyter, _settings, _key, _store)
+_CHECKS: Final = (_versions, _duckdb, _search, _jupyter, _settings, _key, _store)
 _BY_SETTINGS: Final = (_key, _store)
 """Checks that read settings."""

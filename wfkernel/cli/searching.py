@@ -23,7 +23,12 @@ def search(
         str | None,
         typer.Option(help="A condition in SQL over the columns of the view context, as \"meta->>'topic' = 'x'\"."),
     ] = None,
-    kind: Annotated[str | None, typer.Option(metavar="A,B", help="Only texts of these kinds.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B", help="Only texts of these kinds: doc, input, output, error, note, markdown, or one of yours."
+        ),
+    ] = None,
     session: Annotated[str | None, typer.Option(help="Only texts of this session.")] = None,
     run: Annotated[str | None, typer.Option(help="Only texts of this run.")] = None,
     mode: Annotated[str, typer.Option(help="hybrid, or one ranking alone: vectors or words.")] = "hybrid",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,14 @@ def search_parser() -> argparse.ArgumentParser:
     parser.add_argument("-k", type=positive_count, default=5, metavar="N")
     parser.add_argument("--kind", metavar="KINDS")
     parser.add_argument("--run", metavar="RUN")
+    parser.add_argument("--session", metavar="SESSION")
+    parser.add_argument("--where", metavar='"SQL"')
     return parser
+
+
+def _words(line: str) -> list[str]:
+    """The line's words; what stands in double quotes is one. Single quotes are apostrophes, and texts in SQL."""
+    return [quoted or word for quoted, word in re.findall(r'"([^"]*)"(?=\s|$)|(\S+)', line)]
 
 
 @magics_class
@@ -45,9 +53,10 @@ class ContextMagics(Magics):
     def context(self, line: str) -> None:
         """Search what runs left behind, or keep a text to be found.
 
-        %context search WORDS [-k N] [--kind A,B] [--run RUN]
+        %context search WORDS [-k N] [--kind A,B] [--run RUN] [--session SESSION] [--where "SQL"]
                                          the N texts (default 5) that fit best: docs, inputs, outputs and errors of
-                                         steps, notebook prose, remembered texts
+                                         steps, notebook prose, remembered texts. --where is a condition over the
+                                         columns of the view context: --where "kind = 'note' AND meta->>'topic' = 'x'"
         %context remember TEXT           keep a text
         """
         action, _, rest = line.strip().partition(" ")
@@ -63,11 +72,13 @@ class ContextMagics(Magics):
                 raise DefinitionError("%context: expected `%context search WORDS [-k N]` or `%context remember TEXT`")
 
     def _search(self, rest: str) -> None:
-        asked = search_parser().parse_args(rest.split())
+        asked = search_parser().parse_args(_words(rest))
         store = self._session.store
         run = store.find(asked.run) if asked.run else None
         kinds = asked.kind.split(",") if asked.kind else None
-        found = store.context.search(" ".join(asked.words), asked.k, run=run, kind=kinds)
+        found = store.context.search(
+            " ".join(asked.words), asked.k, asked.where, session=asked.session, run=run, kind=kinds
+        )
         display({"text/html": render_found_html(found), "text/plain": render_found_text(found)}, raw=True)
 
     @cell_magic

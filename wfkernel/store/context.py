@@ -8,7 +8,8 @@ occurs, and the store's file is not held while an embedder computes or a network
 A search ranks by cosine similarity and by BM25 and merges both scores (`wfkernel.store.ranking`). The vectors are
 compared one by one: over 100,000 of 256 dimensions DuckDB takes 40 ms. An approximate index (HNSW, DuckDB's `vss`) answers
 sooner, but it has to be built (minutes for as many), makes the extension a need of everybody who opens the store, and
-DuckDB's documentation warns that it is not recovered after a crash.
+DuckDB's documentation warns that it is not recovered after a crash. What the default embedder makes is good enough to choose
+by; the best of a hybrid search are ordered by a sentence encoder (`wfkernel.store.second_look`).
 
 A store remembers which embedder its vectors are from. Vectors of different embedders cannot be compared, so another one
 is refused until `reindex` has embedded everything anew.
@@ -25,18 +26,20 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from wfkernel.engine.events import Event, to_json
 from wfkernel.engine.remember import remembered
-from wfkernel.errors import DefinitionError, EmbedderError, StoreError
+from wfkernel.errors import DefinitionError, EmbedderError
+from wfkernel.store import second_look
+from wfkernel.store.context_filter import Filter, filter_of
 from wfkernel.store.context_text import GATHERED, ContextRow, texts_of
 from wfkernel.store.embedders import DEFAULT, Embedder, load_embedder, weight_of
-from wfkernel.store.ranking import BY_VECTORS, BY_WORDS, HYBRID, term_counts, term_number, words
+from wfkernel.store.ranking import BY_WORDS, HYBRID, again, by_vectors, term_counts, term_number, words
 from wfkernel.store.read import transaction
 from wfkernel.store.sql import execute
+from wfkernel.store.vectors import VectorTable, embed
 
 if TYPE_CHECKING:
     import duckdb
 
     from wfkernel.store.database import Database
-    from wfkernel.store.embedders import Vectors
 
 __all__ = ["MODES", "Context", "Found", "Mode", "forget_runs"]
 
@@ -47,6 +50,7 @@ DEPTH: Final = 200
 """How many of the best by words, and of the best by vectors, the hybrid looks at."""
 INDEXED_AT_ONCE: Final = 1_000
 GATHERED_AT_ONCE: Final = 20_000
+VECTORS: Final = VectorTable("context_vectors", "embedder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,7 @@ class Context:
         Args:
             replacing: the beginning of ids: texts with such an id that are not among `rows` are removed.
         """
-        with self._database.open() as connection, transaction(connection):
+        with self._database.open(change=True) as connection, transaction(connection):
             if replacing:
                 execute(
                     connection,
@@ -122,28 +126,51 @@ class Context:
             raise DefinitionError(f"k is how many texts to return, at least 1, not {k}")
         if mode not in MODES:
             raise DefinitionError(f"there is no mode '{mode}': {', '.join(MODES)}")
-        condition, values = _condition(where, session, run, kind)
+        wanted = filter_of(where, session, run, kind)
         self.gather()
         parts = []
+        values: dict[str, Any] = {}
         embedder: Embedder | None = None
+        asked_again: list[float] | None = None
         if mode != "vectors":
             self._index_words()
             numbers = {term_number(word) for word in words(text)} or {0}
             parts.append(BY_WORDS.replace("{terms}", ", ".join(map(str, sorted(numbers)))))
         if mode != "words":
             embedder = self._index_vectors()
-            values["asked"] = _embed(embedder, [text])[0].tolist()
-            parts.append(BY_VECTORS.replace("{dimension}", str(len(values["asked"]))))
+            values["asked"] = embed(embedder, [text])[0].tolist()
+            parts.append(by_vectors(VECTORS.name, len(values["asked"])))
             if mode == "hybrid":
+                asked_again = second_look.understood(text, embedder)
+                weight = weight_of(embedder) if asked_again is None else second_look.CHOOSING
                 parts.append(HYBRID)
-                values |= {"depth": max(DEPTH, 2 * k), "weight": weight_of(embedder)}
+                values |= {"depth": max(DEPTH, 2 * k), "weight": weight}
+        rankings = ",".join(parts)
         with self._database.open() as connection:
             if embedder is not None:
-                held = _held(connection)
+                held = VECTORS.held(connection)
                 _check_same(held, embedder, len(values["asked"]))
                 if held is None:  # no text was ever embedded
                     return []
-            return _best(connection, ",".join(parts), _RANKINGS[mode], k, condition, values)
+            if asked_again is None:
+                return _best(connection, rankings, _RANKINGS[mode], k, wanted, values)
+            chosen = _chosen(connection, rankings, max(k, second_look.LOOKED_AT), wanted, values)
+        return self._look_again(chosen, asked_again, k, wanted) if chosen else []
+
+    def _look_again(self, chosen: list[_Chosen], asked: list[float], k: int, wanted: Filter) -> list[Found]:
+        """The `k` best of the texts, after the first of them were put in an order by the encoder."""
+        looked_at = [digest for digest, _, _ in chosen[: second_look.LOOKED_AT]]
+        while True:
+            with self._database.open() as connection:
+                pending = second_look.pending(connection, looked_at, len(asked))
+                if not pending:
+                    rankings = again(second_look.TABLE.name, len(asked))
+                    values = {"chosen": to_json(chosen), "asked": asked, "depth": len(looked_at)}
+                    values["weight"] = weight_of(second_look.encoder())
+                    return _best(connection, rankings, "again", k, wanted, values)
+            encoded = embed(second_look.encoder(), [text for _, text in pending])
+            with self._database.open() as connection, transaction(connection):
+                second_look.keep(connection, [digest for digest, _ in pending], encoded)
 
     def reindex(self, embedder: str | None = None) -> str:
         """Embed every text anew, with another embedder if one is named. Returns the embedder's name.
@@ -153,17 +180,17 @@ class Context:
         """
         from wfkernel.settings import settings
 
-        with self._database.open() as connection:
-            held = _held(connection)
+        with self._database.open(change=True) as connection:
+            held = VECTORS.held(connection)
         name = embedder or settings().embedder or (held[0] if held else DEFAULT)
         chosen = load_embedder(name)
-        dimension = _embed(chosen, ["a text to try it with"]).shape[1]
+        dimension = embed(chosen, ["a text to try it with"]).shape[1]
         with self._database.open() as connection, transaction(connection):
-            connection.execute("DROP TABLE IF EXISTS wf.context_vectors")
-            connection.execute("DELETE FROM wf.settings WHERE name = 'embedder' OR ends_with(name, ' is complete')")
+            second_look.TABLE.drop(connection)
+            connection.execute("DELETE FROM wf.settings WHERE ends_with(name, ' is complete')")
             connection.execute("DELETE FROM wf.context_terms")
             connection.execute("DELETE FROM wf.context_indexed")
-            _hold(connection, chosen, dimension)
+            VECTORS.hold(connection, chosen.name, dimension)
         self.gather()
         self._index_words()
         self._index_vectors(chosen)
@@ -193,18 +220,18 @@ class Context:
         """Embed what is not embedded; returns what it was done with. Raises `EmbedderError`."""
         while True:
             with self._database.open() as connection:
-                held = _held(connection)
+                held = VECTORS.held(connection)
                 embedder = embedder or _choose(held)
                 pending = _pending(connection, "context_vectors")
             if not pending:
                 return embedder
-            vectors = _embed(embedder, [text for _, text in pending])
+            vectors = embed(embedder, [text for _, text in pending])
             with self._database.open() as connection, transaction(connection):
-                held = _held(connection)
+                held = VECTORS.held(connection)
                 _check_same(held, embedder, vectors.shape[1])
                 if held is None:
-                    _hold(connection, embedder, vectors.shape[1])
-                _insert_vectors(connection, [digest for digest, _ in pending], vectors)
+                    VECTORS.hold(connection, embedder.name, vectors.shape[1])
+                VECTORS.insert(connection, [digest for digest, _ in pending], vectors)
 
 
 def forget_runs(connection: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -> None:
@@ -214,9 +241,10 @@ def forget_runs(connection: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -
     """
     for table in ("context", "context_gathered"):
         execute(connection, f"DELETE FROM wf.{table} WHERE list_contains($1, run_id)", [list(run_ids)])
-    tables = ["context_terms", "context_indexed"] + (["context_vectors"] if _held(connection) else [])
-    for table in tables:
+    for table in ("context_terms", "context_indexed"):
         connection.execute(f"DELETE FROM wf.{table} WHERE digest NOT IN (SELECT digest FROM wf.context)")
+    for vectors in (VECTORS, second_look.TABLE):
+        vectors.forget(connection)
 
 
 # -- texts -------------------------------------------------------------------------------------------------------------
@@ -293,22 +321,6 @@ def _pending(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[st
 # -- vectors -----------------------------------------------------------------------------------------------------------
 
 
-def _held(connection: duckdb.DuckDBPyConnection) -> tuple[str, int] | None:
-    """Name and dimension of the embedder the store's vectors are from."""
-    rows = connection.execute("SELECT value FROM wf.settings WHERE name = 'embedder'").fetchall()
-    if not rows:
-        return None
-    known = json.loads(rows[0][0])
-    return known["name"], known["dimension"]
-
-
-def _hold(connection: duckdb.DuckDBPyConnection, embedder: Embedder, dimension: int) -> None:
-    """From now on the store holds vectors of this embedder, of which there are none yet."""
-    connection.execute(f"CREATE TABLE wf.context_vectors (digest VARCHAR NOT NULL, vector FLOAT[{dimension}] NOT NULL)")
-    held = to_json({"name": embedder.name, "dimension": dimension})
-    execute(connection, "INSERT INTO wf.settings VALUES ('embedder', ?)", [held])
-
-
 def _choose(held: tuple[str, int] | None) -> Embedder:
     from wfkernel.settings import settings
 
@@ -324,123 +336,46 @@ def _check_same(held: tuple[str, int] | None, embedder: Embedder, dimension: int
         )
 
 
-def _embed(embedder: Embedder, texts: list[str]) -> Vectors:
-    """Vectors of length one, or zero for a text the embedder knows nothing of. Raises `EmbedderError`."""
-    import numpy as np
+# -- results -----------------------------------------------------------------------------------------------------------
 
-    vectors = np.asarray(embedder.embed(texts), np.float32)
-    if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
-        raise EmbedderError(
-            f"the embedder {embedder.name} returned an array of shape {vectors.shape} for {len(texts)} texts; wanted: one row "
-            "of finite numbers for each text."
-        )
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    normalised: Vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-    return normalised
-
-
-def _insert_vectors(connection: duckdb.DuckDBPyConnection, digests: list[str], vectors: Vectors) -> None:
-    import pyarrow as pa
-
-    rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-    # It makes vectors a tenth smaller, and comparing them takes more than twice as long.
-    connection.execute("SET disabled_compression_methods = 'alprd'")
-    connection.register("new_vectors", pa.table({"digest": digests, "vector": rows}))
-    try:
-        connection.execute(
-            "INSERT INTO wf.context_vectors SELECT * FROM new_vectors n "
-            "WHERE n.digest NOT IN (SELECT digest FROM wf.context_vectors)"
-        )
-    finally:
-        connection.unregister("new_vectors")
-
-
-# -- rankings ----------------------------------------------------------------------------------------------------------
-
-_COLUMNS: Final = frozenset({"kind", "run_id", "step", "workflow", "notebook", "session", "text"})
-
-
-def _condition(
-    where: str | Mapping[str, Any] | None, session: str | None, run: str | None, kind: str | Sequence[str] | None
-) -> tuple[str, dict[str, Any]]:
-    """SQL over the view `context`, and its parameters; "" when everything is asked for."""
-    equal: dict[str, Any] = {"session": session, "run_id": run, "kind": kind}
-    equal = {name: value for name, value in equal.items() if value is not None}
-    parts: list[str] = []
-    values: dict[str, Any] = {}
-    if isinstance(where, str):
-        _check_condition(where)
-        parts.append(f"(\n{where}\n)")
-    elif where is not None:
-        equal |= where
-    for number, (name, wanted) in enumerate(equal.items()):
-        alternatives = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
-        if name in _COLUMNS:
-            parts.append(f"list_contains($w{number}, {name})")
-            values[f"w{number}"] = [str(one) for one in alternatives]
-        else:
-            parts.append(f"list_contains($w{number}, json_extract(meta, $p{number})::VARCHAR)")
-            values[f"w{number}"] = [to_json(one) for one in alternatives]
-            values[f"p{number}"] = '$."' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return " AND ".join(parts), values
-
-
-def _check_condition(where: str) -> None:
-    """Refuse what is not one condition. Raises `DefinitionError`."""
-    from wfkernel.store.duck import duckdb
-
-    for text in (f"(\n{where}\n)", where):  # without parentheses it must not close any: other filters stand beside it
-        try:
-            statements = duckdb.extract_statements(f"SELECT 1 FROM context WHERE {text}")
-        except duckdb.Error as error:
-            raise DefinitionError(f"where={where!r} is not a condition in SQL: {str(error).splitlines()[0]}") from None
-        if len(statements) != 1:
-            raise DefinitionError(f"where={where!r} is more than a condition")
-
-
-_RANKINGS: Final[dict[Mode, str]] = {"hybrid": "hybrid", "vectors": "by_vectors", "words": "by_words"}
-# The texts are the view `context` without its order, which would cost more than the search. Some more than asked for are
-# taken from the ranking, for what was indexed of a text that is gone finds no row.
-_BEST: Final = """
+_RANKINGS: Final[dict[Mode, str]] = {
+    "hybrid": "hybrid {wanted}", "vectors": "by_vectors {wanted}", "words": "by_words {wanted}",
+}  # fmt: skip
+_Chosen = tuple[str, float, float]
+"""Digest, score, and score of the words alone."""
+# The texts are the view `context` without its order, which would cost more than the search.
+_TEXTS: Final = """
 WITH texts AS NOT MATERIALIZED (
          SELECT c.*, c.path AS step, wf.utc(c.noted) AS noted_at, r.workflow, r.notebook
          FROM wf.context c LEFT JOIN wf.runs r USING (run_id)),
-     {rankings},
+     {rankings}"""
+# Some more than asked for are taken from the ranking, for what was indexed of a text that is gone finds no row.
+_BEST: Final = f"""{_TEXTS},
      best AS MATERIALIZED (
-         SELECT digest, score FROM {ranking} {wanted} WHERE score > 0 ORDER BY score DESC, digest LIMIT $k + 50)
+         SELECT digest, score FROM {{ranking}} WHERE score > 0 ORDER BY score DESC, digest LIMIT $k + 50)
 SELECT t.text, b.score, t.kind, t.run_id, t.step, t.workflow, t.notebook, t.session, t.meta
-FROM best b JOIN texts t USING (digest) {condition}
+FROM best b JOIN texts t USING (digest) {{condition}}
 QUALIFY row_number() OVER (PARTITION BY digest ORDER BY t.noted_at DESC, t.id) = 1 ORDER BY b.score DESC, b.digest LIMIT $k
+"""
+_CHOSEN: Final = f"""{_TEXTS}
+SELECT h.digest, h.score, coalesce(w.score, 0)
+FROM hybrid h LEFT JOIN by_words w USING (digest) SEMI JOIN wf.context c USING (digest)
+ORDER BY h.score DESC, h.digest LIMIT $most
 """
 
 
 def _best(
-    connection: duckdb.DuckDBPyConnection, rankings: str, ranking: str, k: int, condition: str, values: dict[str, Any]
+    connection: duckdb.DuckDBPyConnection, rankings: str, ranking: str, k: int, wanted: Filter, values: dict[str, Any]
 ) -> list[Found]:
-    wanted = ""
-    if condition:
-        wanted = "SEMI JOIN wanted USING (digest)"
-        rankings = f"wanted AS MATERIALIZED (SELECT digest FROM texts WHERE {condition}), {rankings}"
-    sql = _BEST.format(
-        rankings=rankings.replace("{wanted}", wanted),
-        ranking=ranking,
-        wanted=wanted,
-        condition=f"WHERE {condition}" if condition else "",
-    )
+    rows = wanted.run(connection, wanted.put_into(_BEST, rankings, ranking), {**values, "k": k})
     return [
         Found(text, score, kind, run_id, step, workflow, notebook, session, json.loads(meta))
-        for text, score, kind, run_id, step, workflow, notebook, session, meta in _run(
-            connection, sql, {**values, "k": k}, condition
-        )
+        for text, score, kind, run_id, step, workflow, notebook, session, meta in rows
     ]
 
 
-def _run(connection: duckdb.DuckDBPyConnection, sql: str, values: dict[str, Any], condition: str) -> list[Any]:
-    from wfkernel.store.duck import duckdb
-
-    try:
-        return connection.execute(sql, values).fetchall()
-    except duckdb.Error as error:
-        if not condition:
-            raise
-        raise StoreError(f"the condition {condition!r} fails: {str(error).splitlines()[0]}") from None
+def _chosen(
+    connection: duckdb.DuckDBPyConnection, rankings: str, most: int, wanted: Filter, values: dict[str, Any]
+) -> list[_Chosen]:
+    """The texts to look at again, best first, and behind them as many as are asked for."""
+    return wanted.run(connection, wanted.put_into(_CHOSEN, rankings), {**values, "most": most})

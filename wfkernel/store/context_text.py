@@ -1,4 +1,4 @@
-"""Which texts a run leaves behind: short readable renderings of step docs, inputs, outputs and errors.
+"""Which texts a run leaves behind: short readable renderings of docs, inputs, outputs and errors.
 
 Made from events when somebody searches, so a run that nobody asks about costs nothing. Ids are derived from what a text
 is about: a step that runs again replaces the text about its output, a step's doc exists once per workflow however often
@@ -75,7 +75,16 @@ def _row(event: Event, kind: str, text: str, id: str = "") -> list[ContextRow]:
 def _of_run_start(event: Event) -> list[ContextRow]:
     given = event.payload.get("params") or _value(event.payload.get("input"))
     text = render_json(given) if given else ""
-    return _row(event, "input", f"{event.payload.get('workflow', '')}: {text}") if _WORD.search(text) else []
+    row = _row(event, "input", f"{event.payload.get('workflow', '')}: {text}") if _WORD.search(text) else []
+    return row + _doc(event)
+
+
+def _doc(event: Event) -> list[ContextRow]:
+    doc = event.payload.get("doc")
+    if not doc:
+        return []
+    of = doc["step"] or doc["workflow"]
+    return _row(event, "doc", f"{of}: {doc['text']}", f"doc/{doc['workflow']}/{doc['step']}")
 
 
 def _of_run_finish(event: Event) -> list[ContextRow]:
@@ -84,10 +93,7 @@ def _of_run_finish(event: Event) -> list[ContextRow]:
 
 
 def _of_step_start(event: Event) -> list[ContextRow]:
-    rows: list[ContextRow] = []
-    doc = event.payload.get("doc")
-    if doc:
-        rows += _row(event, "doc", f"{doc['step']}: {doc['text']}", f"doc/{doc['workflow']}/{doc['step']}")
+    rows = _doc(event)
     given = _value(event.payload.get("input"))
     if given:
         rows += _row(event, "input", render_json(given))

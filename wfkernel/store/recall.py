@@ -58,7 +58,8 @@ def search(
 ) -> list[Found]:
     """The texts that fit `text` best: docs, inputs, outputs and errors of steps, remembered texts, notebook prose.
 
-    Ranked by meaning (cosine of embeddings) and by words (BM25); how both are merged: `wfkernel.store.ranking`.
+    Ranked by meaning (cosine of embeddings) and by words (BM25); how both are merged: `wfkernel.store.ranking`. A sentence
+    encoder orders the best of them (`wfkernel.store.second_look`): a text it has not seen before takes it some milliseconds.
 
     Args:
         text: what to look for, in your own words.
@@ -66,7 +67,7 @@ def search(
         where: a condition in SQL over the columns of the view `context`, as ``"kind = 'error' AND meta->>'topic' = 'x'"``,
             or a dict: a column's or a `meta` key's value, or a list of alternatives.
         session, run, kind: only texts of this session, run, kind (or one of several kinds).
-        mode: ``hybrid``, or one ranking alone: ``vectors`` or ``words``.
+        mode: ``hybrid``, or one ranking alone, as it is: ``vectors`` or ``words``.
         store: the store to search; the notebook's or the current folder's by default.
 
     Raises:
