@@ -158,7 +158,7 @@ def test_a_full_disk_is_an_error_and_what_is_written_before_and_after_stays(tmp_
         from wfkernel.store.store import Store
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         store = Store(sys.argv[1])
-        store.database.notify = lambda: None
+        store.database.notify = lambda size: None
         run = ScriptRun(store, RunState("r"))
         run.emit("run.start", {"status": "running", "owner": store.owner}, durable=True)
         resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, resource.RLIM_INFINITY))

@@ -13,7 +13,7 @@ import pytest
 from tests.store.test_checkpoints import run_of, sql
 from wfkernel.engine import events as ev
 from wfkernel.engine.state import fold
-from wfkernel.errors import RunNotFound, StoreError
+from wfkernel.errors import RunNotFound, StoreCorrupt, StoreError
 from wfkernel.store.codecs import encode_names
 from wfkernel.store.fsck import Problem, check
 from wfkernel.store.journal import frame_bytes
@@ -74,6 +74,17 @@ def test_a_problem_is_said_in_one_line():
     assert (
         str(problem) == "event: the event was changed (run r, event 3, step 'clean', 1970-01-01 00:00:00 UTC). Do this"
     )
+
+
+@pytest.mark.parametrize("lost", ["seq = 1", "seq = 3", "seq IN (2, 3)", "seq = 5"])
+def test_nobody_goes_on_with_a_run_of_which_events_are_missing(filled, lost):
+    sql(filled, f"DELETE FROM wf.events WHERE run_id = 'bad' AND {lost}")
+    with pytest.raises(StoreCorrupt, match=r"events of run 'bad' are missing .* `wf recover bad`"):
+        filled.claim("bad", lambda state: [(ev.RUN_ATTACH, "", {})])
+    assert filled.claim("good", lambda state: [(ev.RUN_ATTACH, "", {})]).seq == 6
+    recover(filled, "bad")
+    if lost != "seq = 1":
+        assert filled.claim("bad", lambda state: [(ev.RUN_ATTACH, "", {})]).status == "running"
 
 
 class TestRecover:
@@ -162,7 +173,7 @@ from wfkernel.engine.script import ScriptRun
 from wfkernel.engine.state import RunState
 from wfkernel.store.store import Store
 store = Store(sys.argv[1])
-store.database.notify = lambda: None
+store.database.notify = lambda size: None
 run = ScriptRun(store, RunState("r"))
 for n in range(3):
     run.emit("step.output", {"text": "x" * 50}, "a")

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -101,6 +105,26 @@ def test_after_a_migration_an_older_wfkernel_says_what_to_do(released, monkeypat
         StoreTooNew, match=rf"schema version {now + 1}, .* reads up to version {now}\. Upgrade wfkernel"
     ):
         Store(released).runs()
+
+
+def migrating(path: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "wfkernel", "db", "migrate", "--json", "--store", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_the_command_migrates_as_opening_does_and_says_what_it_did(released, tmp_path):
+    before, now = versions(released)[-1], newest_version()
+    copy = str(released.with_name(f"store.v{before}.duckdb"))
+    assert migrating(released) == {"path": str(released), "from": before, "to": now, "backup": copy}
+    assert versions(Path(copy))[-1] == before
+    assert migrating(released) == {"path": str(released), "from": now, "to": now, "backup": None}
+    assert len(Store(released).runs()) == 3
+
+    new = tmp_path / "empty" / "store.duckdb"
+    assert migrating(new) == {"path": str(new), "from": 0, "to": now, "backup": None}
+    assert Store(new).runs() == []
 
 
 def test_a_new_store_has_what_a_migrated_one_has(released, tmp_path):

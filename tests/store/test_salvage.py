@@ -114,6 +114,87 @@ def test_what_is_readable_in_the_file_comes_back(tmp_path):
     assert salvaged > 0
 
 
+def test_a_file_that_was_cut_is_named_wherever_it_was_cut_and_comes_back(tmp_path):
+    store = Store(tmp_path / "s.duckdb")
+    run_of(store, "a", "b", run_id="old")
+    assert store.context.search("old", mode="words") == []
+    views = ("runs", "steps", "attempts", "events", "step_values", "context", "checkpoints")
+    whole = [store.query(f"SELECT * FROM {view}") for view in views]
+    store.close()
+    content = store.path.read_bytes()
+    block = 1 << 18
+    for number, end in enumerate(range(len(content) - block, 3 * 4096, -2 * block)):
+        cut = Store(tmp_path / str(number) / "s.duckdb")
+        cut.path.parent.mkdir()
+        cut.path.write_bytes(content[:end])
+        if any(problem.kind == "database" for problem in check(cut)):
+            done = salvage(cut)
+            assert done.unread is None or done.from_file == 5
+        else:  # what was cut off held nothing
+            assert [cut.query(f"SELECT * FROM {view}") for view in views] == whole
+        cut.close()
+
+
+KILLED = """
+import os, sys
+from tests.store.test_checkpoints import run_of
+from wfkernel.store.store import Store
+store = Store(sys.argv[1])
+run_of(store, "a", "b", run_id="early")
+store.close()
+store = Store(sys.argv[1])
+for run_id in ("first", "second", "third"):
+    run_of(store, "a", "b", run_id=run_id)
+    store.runs()
+store._journal.close()
+store._owner.release()
+with store.database.open():  # what the journal held is in the log now
+    os.kill(os.getpid(), 9)
+"""
+
+
+def with_a_log(path: Path) -> Path:
+    """A store at `path` of which a process was killed: run early is in the file, three runs are in DuckDB's log. Returns that."""
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert killed.returncode == -9
+    return path.with_name(f"{path.name}.wal")
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "head", "flip"])
+def test_a_log_that_is_lost_or_damaged_costs_nothing_while_the_journals_are_there(tmp_path, damage):
+    log = with_a_log(tmp_path / "s.duckdb")
+    size = log.stat().st_size
+    if damage == "gone":
+        log.unlink()
+    elif damage == "cut":
+        log.write_bytes(log.read_bytes()[: size // 2])
+    else:
+        flip(log, 4 if damage == "head" else size // 2)
+    store = Store(tmp_path / "s.duckdb")
+    if damage == "flip":
+        assert salvage(store).complete is False
+    assert {row["run_id"] for row in store.runs()} == {"early", "first", "second", "third"}
+    assert [problem for problem in check(store) if problem.kind != "quarantine"] == []
+    store.close()
+    assert list(store.journals.iterdir()) == []
+
+
+def test_a_damaged_log_costs_what_stands_in_it_from_there_on(tmp_path):
+    path = tmp_path / "s.duckdb"
+    log = with_a_log(path)
+    flip(log, log.stat().st_size - 100)
+    store = Store(path)
+    for journal in store.journals.iterdir():
+        journal.unlink()
+    with pytest.raises(StoreCorrupt):
+        store.runs()
+    done = wf("recover", store=store)
+    assert done.returncode == 1
+    assert "bytes at the end of DuckDB's log, which is damaged there" in done.stdout
+    assert {"early", "first", "second"} <= {row["run_id"] for row in store.runs()}
+    store.close()
+
+
 def test_a_backup_that_is_none_changes_nothing(filled, tmp_path):
     flip(filled.path, 8, *HEADS)
     (tmp_path / "junk").write_bytes(b"junk")

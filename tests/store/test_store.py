@@ -14,6 +14,7 @@ import duckdb
 import pytest
 
 from wfkernel.engine import events as ev
+from wfkernel.engine.events import Event
 from wfkernel.engine.script import ScriptRun
 from wfkernel.engine.state import RunState, fold
 from wfkernel.errors import RunNotFound, StoreCorrupt, StoreError, StoreLocked, StoreTooNew
@@ -143,6 +144,7 @@ def test_a_process_killed_right_after_append_loses_nothing(store, tmp_path):
     row = store.runs()[0]
     assert row["status"] == "running"
     assert row["interrupted"] is True
+    store.database.close()
     assert not list((store.path.parent / "journal").glob("*.wfj"))  # folded and gone
     assert len(store.events("killed")) == 301  # and not folded twice
 
@@ -191,6 +193,7 @@ def test_a_full_journal_is_followed_by_the_next(store, monkeypatch):
     for n in range(100):
         run.emit(ev.STEP_OUTPUT, {"text": str(n)}, "a")
     assert [e.payload["text"] for e in store.events("r1", after=1)] == [str(n) for n in range(100)]
+    store.database.close()
     assert len(list((store.path.parent / "journal").glob("*.wfj"))) == 1
 
 
@@ -299,12 +302,28 @@ class TestTroubleWithTheFile:
         ):
             Store(path).runs()
 
+    def test_a_new_file_can_be_opened_by_others_of_this_process_and_has_small_blocks(self, store):
+        with store.database.open(), duckdb.connect(str(store.path)) as connection:
+            assert connection.execute("SELECT block_size FROM pragma_database_size()").fetchall() == [(65_536,)]
+
     def test_a_bad_query_is_one_line(self, store):
         with pytest.raises(StoreError, match="the query failed") as caught:
             store.query("SELEC 1")
         assert "\n" not in str(caught.value)
         with pytest.raises(StoreError, match="there is no query"):
             store.query(" ")
+
+    @pytest.mark.parametrize(
+        "condition",
+        ["payload->'$.error' IS NOT NULL", "type = 'run.start' AND payload->'$.n' > 3"],
+    )
+    def test_an_arrow_that_takes_in_too_much_is_told_with_what_to_do(self, store, condition):
+        store.append([Event("r", 1, 0.0, "run.start", "", 0, {"status": "running"})])
+        with pytest.raises(StoreError, match=r"in parentheses\.$"):
+            store.query(f"SELECT * FROM events WHERE {condition}")
+        with pytest.raises(StoreError) as other:
+            store.query("SELECT nosuch FROM events WHERE (payload->>'$.status') = 'running'")
+        assert "parentheses" not in str(other.value)
 
     @pytest.mark.parametrize(
         "sql", ["DELETE FROM wf.events", "DROP VIEW runs", "CREATE TABLE t (x INTEGER)", "COMMIT; DROP VIEW runs"]

@@ -26,8 +26,8 @@ from wfkernel.engine import events as ev
 from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.events import Event
 from wfkernel.engine.snapshot import SnapshotOutdated, restore, snapshot
-from wfkernel.engine.state import RunState, fold
-from wfkernel.errors import CheckpointDrift, CheckpointNotFound, RunNotFound, StoreError
+from wfkernel.engine.state import RunState, fold, name_of
+from wfkernel.errors import CheckpointDrift, CheckpointNotFound, RunNotFound, StoreCorrupt, StoreError
 from wfkernel.plan.step import code_differs
 from wfkernel.store.projection import insert_events
 from wfkernel.store.read import read_events, transaction
@@ -67,7 +67,7 @@ class Checkpoints:
 
         Raises `RunNotFound`, and `StoreError` if the run has no event `seq`.
         """
-        with self._database.open() as connection:
+        with self._database.open(change=True) as connection:
             state = load_state(connection, run_id, seq)
             if state is None:
                 raise RunNotFound(f"there is no run '{run_id}' in {self._database.path}. `wf ls` lists the runs.")
@@ -131,7 +131,7 @@ class Checkpoints:
         state = self.state(checkpoint)
         if code is not None and not drift:
             changed = [
-                f"step '{path}' {'is gone' if path not in code else 'has other code'}"
+                f"step '{name_of(path).removesuffix('[]')}' {'is gone' if path not in code else 'has other code'}"
                 for path, step in state.steps.items()
                 if step.done is not None
                 and (known := step.code or step.digest)
@@ -139,7 +139,7 @@ class Checkpoints:
             ]
             if changed:
                 raise CheckpointDrift(
-                    f"checkpoint {checkpoint.checkpoint_id} was made with another definition: {'; '.join(changed)}. "
+                    f"checkpoint {checkpoint.checkpoint_id} was made with another definition: {'; '.join(dict.fromkeys(changed))}. "
                     "Restore it all the same with --allow-drift: then a notebook executes changed steps again, and a workflow does "
                     "as its on_drift says."
                 )
@@ -158,12 +158,12 @@ class Checkpoints:
 
     def remove(self, checkpoint: Checkpoint) -> None:
         """Delete a checkpoint. The run and its events stay."""
-        with self._database.open() as connection:
+        with self._database.open(change=True) as connection:
             execute(connection, "DELETE FROM wf.checkpoints WHERE checkpoint_id = ?", [checkpoint.checkpoint_id])
 
     def prune(self, *, keep: int, run_id: str | None = None) -> list[Checkpoint]:
         """Delete all but the newest `keep` unlabelled checkpoints of each run; labelled ones stay. Returns the deleted."""
-        with self._database.open() as connection:
+        with self._database.open(change=True) as connection:
             rows = execute(
                 connection,
                 f"""DELETE FROM wf.checkpoints WHERE checkpoint_id IN (
@@ -226,8 +226,14 @@ def _is_other_code(now: str, known: str) -> bool:
     return code_differs(now, known) if ":" in now and ":" in known else now != known
 
 
-def load_state(connection: duckdb.DuckDBPyConnection, run_id: str, upto: int | None = None) -> RunState | None:
-    """The state of a run after its last event, or after event `upto`, from the newest checkpoint that helps."""
+def load_state(
+    connection: duckdb.DuckDBPyConnection, run_id: str, upto: int | None = None, *, whole: bool = False
+) -> RunState | None:
+    """The state of a run after its last event, or after event `upto`, from the newest checkpoint that helps.
+
+    `whole`: for somebody who goes on with it. Raises `StoreCorrupt` where an event is missing, since what it told would be
+    done again.
+    """
     state: RunState | None = None
     found = execute(  # its text is asked for by its key: to sort rows would copy the texts of all of them
         connection,
@@ -242,7 +248,17 @@ def load_state(connection: duckdb.DuckDBPyConnection, run_id: str, upto: int | N
         if checksum(text) == expected:
             with contextlib.suppress(SnapshotOutdated):
                 state = restore(text)
-    for event in read_events(connection, run_id, state.seq if state is not None else 0, upto):
+    after = state.seq if state is not None else 0
+    events = read_events(connection, run_id, after, upto)
+    if whole:
+        reached = events[-1].seq if events else after
+        last = execute(connection, "SELECT last_seq FROM wf.runs WHERE run_id = $1", [run_id]).fetchone()
+        if reached - after != len(events) or (last is not None and reached < last[0]):
+            raise StoreCorrupt(
+                f"events of run '{run_id}' are missing in the store: nobody goes on with it as it is. `wf fsck` says which, "
+                f"`wf recover {run_id}` takes it back to the last good one."
+            )
+    for event in events:
         if state is None:
             state = RunState(run_id)
         state.apply(event)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from wfkernel.engine.events import Event
-from wfkernel.store.disk import Between, between_processes, write_all
+from wfkernel.store.disk import write_all
+from wfkernel.store.locks import Between, between_processes
 
 __all__ = ["CLAIMED", "Claims"]
 

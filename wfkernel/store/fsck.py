@@ -76,6 +76,7 @@ def check(store: Store) -> list[Problem]:
     """Everything that is wrong with the store, the most basic first. Empty: all is well."""
     try:
         with store.database.open() as connection:
+            _read_everything(connection)
             problems = [
                 *first_bad_events(connection),
                 *_bad_checkpoints(connection),
@@ -84,6 +85,13 @@ def check(store: Store) -> list[Problem]:
     except StoreCorrupt as error:
         problems = [Problem("database", str(error).partition(" `wf recover`")[0].rstrip("!."), _DATABASE_ADVICE)]
     return [*problems, *_bad_journals(store), *_quarantined(store)]
+
+
+def _read_everything(connection: duckdb.DuckDBPyConnection) -> None:
+    """DuckDB notices damage where it reads, and only there: have it read every block of every table."""
+    tables = "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'wf'"
+    for (table,) in connection.execute(tables).fetchall():
+        connection.execute(f'SELECT bit_xor(hash(t)) FROM wf."{table}" t').fetchall()
 
 
 _DATABASE_ADVICE: Final = (

@@ -20,12 +20,14 @@ import json
 import os
 import struct
 import threading
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from wfkernel.engine.events import Event, encode_events, to_json
+from wfkernel.errors import StoreError
 from wfkernel.store.disk import sync_folder, write_all
 
 __all__ = [
@@ -46,6 +48,8 @@ ZEROS: Final = bytes(1 << 18)
 """By how much a file is made longer at most; the first step is `FIRST_BYTES` and each is twice the one before."""
 FIRST_BYTES: Final = 1 << 14
 READ_BYTES: Final = 1 << 18
+LOOK_SECONDS: Final = 0.2
+"""How often it is made sure that the file is still where it was made."""
 _HEADER: Final = struct.Struct("<II")
 _NOTHING: Final = bytes(_HEADER.size)
 _sync = getattr(os, "fdatasync", os.fsync)
@@ -79,6 +83,7 @@ class Journal:
         self._written = self._synced = 0
         """Bytes over all files: written, and of those on disk for certain."""
         self._failed: OSError | None = None
+        self._looked = 0.0
         self._number = 0
         self._fd = -1
         self._size = self._reserved = 0
@@ -94,8 +99,8 @@ class Journal:
         self._size = self._reserved = 0
         sync_folder(self._folder)  # so that the new file itself survives a power cut
 
-    def append(self, events: list[Event], *, durable: bool) -> None:
-        """Write `events` as one frame. Returns after fdatasync when `durable`, else when the kernel has the bytes."""
+    def append(self, events: list[Event], *, durable: bool) -> int:
+        """Write `events` as one frame. Returns its bytes after fdatasync when `durable`, else when the kernel has them."""
         body = encode_events(events)
         frame = _HEADER.pack(len(body), zlib.crc32(body)) + body
         with self._lock:
@@ -103,6 +108,9 @@ class Journal:
                 raise ValueError("the journal is closed")
             if self._failed is not None:
                 raise self._failed
+            if (now := time.monotonic()) - self._looked > LOOK_SECONDS:
+                self._make_sure_it_is_there()
+                self._looked = now
             if self._size + len(frame) > self._reserved:
                 self._reserve(len(frame))
             try:
@@ -117,6 +125,19 @@ class Journal:
             self._sync_up_to(position)
         if full:
             self._rotate()
+        return len(frame)
+
+    def _make_sure_it_is_there(self) -> None:
+        """What is written to a file that was removed, or is moved elsewhere, nobody would find. Raises `StoreError`."""
+        try:
+            if os.path.samestat(os.stat(self.file), os.fstat(self._fd)):
+                return
+        except FileNotFoundError:
+            pass
+        raise StoreError(
+            f"the store in {self._folder.parent} was removed or moved while this process used it: put it back, or restart "
+            "this process (the kernel) to begin anew in another. Nothing more is written until then."
+        )
 
     def _reserve(self, wanted: int) -> None:
         """Make the file longer, so that `wanted` more bytes and some have their place. A full disk is for the write to say."""

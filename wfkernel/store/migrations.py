@@ -8,6 +8,7 @@ A released version is never changed; tests/store/data holds a store written by e
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +19,7 @@ from wfkernel.store.views import VIEWS
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["AT_ONCE", "MIGRATIONS", "migrate"]
+__all__ = ["AT_ONCE", "MIGRATIONS", "Migrated", "migrate"]
 
 _COMMON: Final = """
 CREATE SCHEMA wf;
@@ -99,12 +100,22 @@ CREATE TABLE wf.steps ({_STEPS_2});
 """version -> what makes it from nothing, as all versions up to it do, in half the time."""
 
 
-def migrate(connection: duckdb.DuckDBPyConnection, path: Path, version: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """Which version a store's tables had (0: there were none) and have now, and the copy that was made before."""
+
+    before: int
+    now: int
+    copy: Path | None
+
+
+def migrate(connection: duckdb.DuckDBPyConnection, path: Path, version: int) -> Migrated:
     """Bring the tables from `version` (0: none) to the newest. If it fails the store stays as it was."""
     from wfkernel import __version__
 
-    if version:
-        _back_up(connection, path.with_name(f"{path.stem}.v{version}{path.suffix}"))
+    copy = path.with_name(f"{path.stem}.v{version}{path.suffix}") if version else None
+    if copy is not None:
+        _back_up(connection, copy)
     connection.execute("BEGIN")
     try:
         begin = {} if version else {max(AT_ONCE): AT_ONCE[max(AT_ONCE)]}
@@ -119,6 +130,7 @@ def migrate(connection: duckdb.DuckDBPyConnection, path: Path, version: int) -> 
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+    return Migrated(version, max(begin | lacking), copy)
 
 
 def _back_up(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:

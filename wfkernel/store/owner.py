@@ -7,13 +7,14 @@ there is no heartbeat to wait for and no process id to be reused.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import socket
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
+from wfkernel.store.locks import Held, ProcessLock
 
 __all__ = ["Owner", "is_alive"]
 
@@ -28,9 +29,8 @@ class Owner:
         folder.mkdir(parents=True, exist_ok=True)
         self.pid = os.getpid()
         self.identity = f"{socket.gethostname().split('.')[0]}-{self.pid}-{secrets.token_hex(4)}"
-        # thread_local=False: the lock belongs to the process, whichever thread asks.
         self._file = _lock_file(folder, self.identity)
-        self._lock = FileLock(self._file, thread_local=False)
+        self._lock = ProcessLock(self._file)
         self._lock.acquire()
         _held.add((self.pid, self._file))
 
@@ -46,13 +46,14 @@ def is_alive(folder: Path, identity: str) -> bool:
         return True
     if not identity or not file.exists():
         return False
-    probe = FileLock(file, thread_local=False)
+    probe = ProcessLock(file)
     try:
-        probe.acquire(timeout=0)
-    except Timeout:
+        probe.acquire()
+    except Held:
         return True
     probe.release()
-    file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # in a store that may only be read it stays
+        file.unlink()
     return False
 
 

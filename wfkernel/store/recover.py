@@ -47,7 +47,7 @@ def recover(store: Store, run_id: str, to: int | None = None) -> Recovered:
 
     Raises `RunNotFound`, and `StoreError` while its process lives or when `to` is behind the first bad event.
     """
-    with store.database.open() as connection:
+    with store.database.open(change=True) as connection:
         row = execute(connection, "SELECT owner, last_seq FROM wf.runs WHERE run_id = ?", [run_id]).fetchone()
         if row is None:
             raise RunNotFound(f"there is no run '{run_id}' in {store.path}. `wf ls` lists the runs.")

@@ -64,7 +64,7 @@ def trust(store: Store) -> int:
     Raises `StoreError` if events of the store are damaged: then what would be signed is not what was saved.
     """
     signed = 0
-    with store.database.open() as connection:
+    with store.database.open(change=True) as connection:
         bad = first_bad_events(connection)
         if bad:
             raise StoreError(f"the store {store.path} is damaged and nothing was signed. {bad[0]}")

@@ -2,15 +2,19 @@
 
 The file is moved to quarantine, never changed. The new one starts from a backup, if there is one, and takes in the
 journals: what processes wrote that still live, or whose journals nobody had folded when the file broke. What can still be
-read in the old file is added, run by run, for damage in one block leaves the rest readable. Value files were beside it all
+read in the old file is added, run by run, for damage in one block leaves the rest readable, and damage in its log what
+stands before it. Value files were beside it all
 the time. A run of which events are missing in between is named by `wfkernel.store.fsck`, and `wf recover RUN` takes it
 back to its last whole event.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,11 +57,13 @@ class Salvaged:
     """Runs that are in the file and cannot be read there; None when nothing can be read there, not even which runs."""
     problems: list[Problem]
     """Runs with events missing in between."""
+    unread_log: int = 0
+    """Bytes of DuckDB's write-ahead log, where it is damaged, from there on."""
 
     @property
     def complete(self) -> bool:
         """Whether everything is known to be back."""
-        return self.unread == [] and not self.problems
+        return self.unread == [] and not self.problems and not self.unread_log
 
 
 def newest_copy(path: Path) -> Path | None:
@@ -83,10 +89,11 @@ def salvage(store: Store, backup: Path | None = None) -> Salvaged:
         _copy_values(backup.parent / store.blobs.path.name, store.blobs.path)
     with store.database.open() as connection:  # which takes in the journals
         journaled = _scalar(connection, "SELECT count(*) FROM wf.events") - from_backup
-        saved, unread = _add_what_is_readable(connection, kept_in)
+        with _with_a_whole_log(kept_in) as (file, unread_log):
+            saved, unread = _add_what_is_readable(connection, file)
         runs, bad = _scalar(connection, "SELECT count(*) FROM wf.runs"), first_bad_events(connection)
     note_deed(store, "recovered", f"runs: {runs}; the file that could not be read is {kept_in}")
-    return Salvaged(kept_in, backup, from_backup, journaled, saved, runs, unread, bad)
+    return Salvaged(kept_in, backup, from_backup, journaled, saved, runs, unread, bad, unread_log)
 
 
 def _scalar(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
@@ -111,6 +118,35 @@ def _copy_values(source: Path, target: Path) -> None:
         if not here.exists():
             here.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, here)
+
+
+@contextlib.contextmanager
+def _with_a_whole_log(file: Path) -> Iterator[tuple[Path, int]]:
+    """`file`, or, where DuckDB cannot read its log, a copy with the log as far as it is whole; and how much that leaves out.
+
+    DuckDB takes a damaged log for a damaged file, and what was moved into the file before is all there.
+    """
+    from wfkernel.store.duck import duckdb
+
+    log = file.with_name(f"{file.name}.wal")
+    length = log.stat().st_size if log.exists() else 0
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        tried, end = file, length
+        while True:
+            try:
+                duckdb.connect(str(tried), read_only=True).close()
+            except (duckdb.Error, UnicodeDecodeError) as error:
+                if "WAL file" not in str(error) or not end:
+                    yield file, 0
+                    return
+                place = re.search(r"at byte position (\d+)", str(error))
+                end = int(place[1]) if place is not None and int(place[1]) < end else 0
+            else:
+                yield tried, length - end
+                return
+            tried = Path(folder) / file.name
+            shutil.copyfile(file, tried)
+            tried.with_name(log.name).write_bytes(log.read_bytes()[:end])
 
 
 def _add_what_is_readable(connection: duckdb.DuckDBPyConnection, file: Path) -> tuple[int, list[str] | None]:

@@ -14,11 +14,32 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["Scalar", "execute", "literal"]
+__all__ = ["Scalar", "arrows_first", "execute", "literal", "problem_in"]
 
 Scalar = str | int | float | bool | None
 
 _PLACE: Final = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\$(\d+)|\?""")
+
+_ARROWS: Final = re.compile(
+    r"""'(?:[^']|'')*'|"[^"]*"|--[^\n]*|(?P<path>[A-Za-z_][\w.]*(?:\s*->>?\s*(?:'(?:[^']|'')*'|\d+))+)"""
+)
+
+
+def arrows_first(condition: str) -> str:
+    """The condition with ``meta->>'topic'`` in parentheses wherever it stands.
+
+    DuckDB's arrows bind weaker than AND does: ``kind = 'note' AND meta->>'topic' = 'x'`` is no condition to it.
+    """
+    return _ARROWS.sub(lambda found: f"({found[0]})" if found["path"] else found[0], condition)
+
+
+def problem_in(sql: str, error: Exception) -> str:
+    """What DuckDB says of a query in one line, and where it says it of an arrow that took in too much what to do."""
+    said = str(error).splitlines()[0]
+    taken = "json_extract" in said or "Failed to cast value to numerical" in said
+    if taken and any(found["path"] for found in _ARROWS.finditer(sql)):
+        said += " DuckDB's -> and ->> bind weaker than =, NOT and AND: write (payload->>'$.x'), in parentheses."
+    return said
 
 
 def execute(

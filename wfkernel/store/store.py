@@ -32,13 +32,14 @@ from wfkernel.store.blobs import BlobDir
 from wfkernel.store.checkpoints import AutoCheckpoint, Checkpoint, Checkpoints, load_state
 from wfkernel.store.claims import Claims
 from wfkernel.store.codecs import decode_value, encode_value
-from wfkernel.store.database import Database, troubles
+from wfkernel.store.database import Database
+from wfkernel.store.explain import tells_of_damage, troubles
 from wfkernel.store.follow import Follower
 from wfkernel.store.journal import Journal
 from wfkernel.store.locate import find_store_path
 from wfkernel.store.owner import Owner, is_alive
 from wfkernel.store.read import read_events
-from wfkernel.store.sql import execute
+from wfkernel.store.sql import execute, problem_in
 from wfkernel.store.views import RUN_COLUMNS
 from wfkernel.store.wire import Receiver, send
 
@@ -57,7 +58,8 @@ class Store:
     """A store at `path` (a DuckDB file; journals, values and owner locks lie in folders beside it)."""
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path).absolute()
+        # The file itself: journals, values and DuckDB's log would lie beside a link to it, where nobody else looks.
+        self.path = Path(path).resolve()
         folder = self.path.parent
         self.blobs = BlobDir(folder / "values")
         self.owners = folder / "owners"
@@ -115,13 +117,13 @@ class Store:
         Returns when they are on disk (`durable`) or safe against the death of this process, not of the machine.
         """
         try:
-            self._writer()[1].append(
+            size = self._writer()[1].append(
                 [signed(event) if event.type in DEEDS else event for event in events], durable=durable
             )
         except OSError as error:
             raise self._unwritable(error) from error
         self.claims.wrote(events)
-        self.database.notify()
+        self.database.notify(size)
 
     def sync(self) -> None:
         """Everything this process appended so far is on disk when this returns."""
@@ -159,9 +161,9 @@ class Store:
             if known is not None and self.is_current(known):
                 state = known
             elif new:
-                state = self._stored(run_id) or RunState(run_id)
+                state = self._stored(run_id, whole=True) or RunState(run_id)
             else:
-                state = self.load(run_id)
+                state = self.load(run_id, whole=True)
             added = _decided(state, decide, owner)
             self.claims.note(owner, run_id)  # first: should this process die here, others only ask once more
             if added:
@@ -231,17 +233,20 @@ class Store:
         with self.database.open() as connection:
             return read_events(connection, run_id, after)
 
-    def load(self, run_id: str) -> RunState:
-        """The state of a run. Raises `RunNotFound`."""
-        state = self._stored(run_id)
+    def load(self, run_id: str, *, whole: bool = False) -> RunState:
+        """The state of a run. Raises `RunNotFound`, and if it has to be `whole` `StoreCorrupt` where events are missing."""
+        state = self._stored(run_id, whole=whole)
         if state is None:
             raise RunNotFound(f"there is no run '{run_id}' in {self.path}. `wf ls` lists the runs.")
         return state
 
-    def _stored(self, run_id: str) -> RunState | None:
-        with self.database.open(fold=False) as connection:
-            journaled = self.database.journaled(connection, run_id)  # first: it may move them to the tables
-            state = load_state(connection, run_id)
+    def _stored(self, run_id: str, *, whole: bool = False) -> RunState | None:
+        state: RunState | None = None
+        journaled = self.database.all_journaled(run_id)
+        if journaled is None:
+            with self.database.open(fold=False) as connection:
+                journaled = self.database.journaled(connection, run_id)  # first: it may move them to the tables
+                state = load_state(connection, run_id, whole=whole)
         for event in journaled:
             if state is None:
                 state = RunState(run_id)
@@ -321,9 +326,11 @@ class Store:
                 finally:
                     connection.execute("ROLLBACK")
             except duckdb.Error as error:
+                if tells_of_damage(error):
+                    raise
                 if "read-only mode" in str(error):
                     raise StoreError("SQL reads the store, it cannot change it") from None
-                raise StoreError(f"the query failed: {str(error).splitlines()[0]}") from None
+                raise StoreError(f"the query failed: {problem_in(sql, error)}") from None
 
     def close(self) -> None:
         """Move what is journaled to DuckDB and let go of everything."""
@@ -354,10 +361,12 @@ def _decided(state: RunState, decide: Decide, owner: str) -> list[Event]:
 def _close_if_alive(store: weakref.ref[Store]) -> None:
     opened = store()
     if opened is not None:
+        told = str(opened.database.trouble)
         try:
             opened.close()
         except troubles() as error:
-            _log.warning("what was written stays in the journal: %s", error)
+            if str(error) != told:
+                _log.warning("what was written stays in the journal: %s", error)
 
 
 _stores: dict[Path, Store] = {}
@@ -365,8 +374,10 @@ _stores: dict[Path, Store] = {}
 
 def open_store(path: Path | str | None = None, *, near: Path | str | None = None) -> Store:
     """The process-wide `Store` for `path`, or the one `find_store_path(near)` finds."""
-    resolved = Path(path).absolute() if path is not None else find_store_path(near)
-    store = _stores.get(resolved)
+    named = Path(path).absolute() if path is not None else find_store_path(near)
+    store = _stores.get(named)
     if store is None:
-        store = _stores[resolved] = Store(resolved)
+        real = named.resolve()
+        store = _stores[named] = _stores.get(real) or Store(real)
+        _stores[real] = store
     return store
