@@ -19,6 +19,7 @@ __all__ = [
     "CheckpointNotFound",
     "DefinitionError",
     "EmbedderError",
+    "PlanDrift",
     "ResumeAlreadyClaimed",
     "RunNotFound",
     "RunNotSuspended",
@@ -92,6 +93,10 @@ class AnswerInvalid(WorkflowError):
 
 class StateMigrationError(WorkflowError):
     """A stored state cannot be brought to the version the code has; it stays as it is."""
+
+
+class PlanDrift(StateMigrationError):
+    """The state of a stored run does not fit the state model the code has now, and no migration leads there."""
 
 
 class StoreError(WorkflowError):

@@ -144,8 +144,8 @@ def test_an_event_that_cannot_happen_changes_nothing_and_is_told() -> None:
 
 
 def test_a_run_that_is_over_goes_on_as_a_new_life() -> None:
-    ended = lead_on(AT_WORK, "run.finish", {"status": "failed"}, Facts())
-    assert lead_on(ended, "run.restart", {}, Facts()) == Position(Phase.EXECUTING_STEPS)
+    ended = lead_on(AT_WORK, "run.finish", "failed", Facts())
+    assert lead_on(ended, "run.restart", None, Facts()) == Position(Phase.EXECUTING_STEPS)
 
 
 def test_only_the_fold_moves_a_run_and_only_through_the_machine() -> None:

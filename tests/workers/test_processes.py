@@ -267,7 +267,7 @@ def test_closing_ends_idle_and_busy_processes_and_the_worker_can_be_used_again(f
 
 
 ORPHANS = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from tests.workers import steps
 from tests.workers.conftest import run
 from wfkernel.workers.processes import ProcessWorker
@@ -277,6 +277,7 @@ async def main():
     await run(worker, steps.add, 1)
     await asyncio.gather(run(worker, steps.{function}, sys.argv[1]), run(worker, steps.never_end, sys.argv[2]))
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 asyncio.run(main())
 """
 

@@ -54,6 +54,17 @@ def test_never_more_calls_than_size_at_once():
     assert most == 3
 
 
+def test_functions_that_wait_run_together_however_few_processors_there_are():
+    together = threading.Barrier(20)
+
+    async def scenario():
+        worker = ThreadWorker()
+        await asyncio.gather(*(run(worker, together.wait, 30) for _ in range(20)))
+
+    asyncio.run(scenario())
+    assert not together.broken
+
+
 def test_a_canceled_call_is_left_behind_its_signal_set_its_place_free():
     ended = threading.Event()
     begun = threading.Event()

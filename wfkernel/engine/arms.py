@@ -76,14 +76,11 @@ async def _arms(
 ) -> Any:
     """Run arms at the same time, each on a state of its own, and merge what they set."""
     scopes = [scope.fork() for _ in arms]
-    outputs = await all_of(
-        core,
-        [
-            run_body(core, frame, arm, f"{frame.prefix}{arm.key}", value, own)
-            for arm, own in zip(arms, scopes, strict=True)
-        ],
-        fail_fast=fail_fast,
-    )
+
+    async def run(arm: Body, own: StateScope) -> Any:
+        return await run_body(core, frame, arm, f"{frame.prefix}{arm.key}", value, own)
+
+    outputs = await all_of(core, [run(arm, own) for arm, own in zip(arms, scopes, strict=True)], fail_fast=fail_fast)
     live = joined not in core.state.decisions
     merge_states(core, joined, [(arm.id, own.changes) for arm, own in zip(arms, scopes, strict=True)], scope, tell=live)
     if live:

@@ -206,13 +206,16 @@ async def _attempts(
                         await core.sleep(verdict.delay)
                         continue
                 failures += 1
-                if failures <= policy.retries and not core.signal.is_set() and _may_retry(policy, error):
+                repeatable = _may_retry(policy, error)  # once for each failure: it may ask a function of the user's
+                if repeatable and failures <= policy.retries and not core.signal.is_set():
                     delay = policy.wait(failures)
                     emit(ev.STEP_RETRY, {"error": error_of(error), "delay": delay}, path, attempt)
                     if delay:
                         await core.sleep(delay)
                     continue
                 described = error_of(error)
+                if not repeatable:
+                    described["retryable"] = False
                 failed: dict[str, Any] = {
                     "status": "failed", "error": described, "duration": round(time.perf_counter() - began, 6),
                 }  # fmt: skip
@@ -264,22 +267,31 @@ def _may_retry(policy: Any, error: BaseException) -> bool:
     return not isinstance(error, PermanentError | WorkerDied) and policy.applies_to(error)
 
 
-async def _call(core: Core, spec: StepSpec, worker: str, step: StepRun, value: Any, signal: CancelSignal) -> Any:
+def _call(
+    core: Core, spec: StepSpec, worker: str, step: StepRun, value: Any, signal: CancelSignal
+) -> Coroutine[Any, Any, Any]:
+    """Call the step's function; to be awaited at once."""
     try:
         args, kwargs = spec.bind(value, validate=core.validate)
     except Misfit as misfit:
         raise StepInputInvalid(misfit.problems) from None
     if spec.takes_context:
         kwargs["ctx"] = step
-    if signal is core.signal:
-        return await _on_worker(core, spec, worker, step, args, kwargs, signal)
+    call = _on_worker(core, spec, worker, step, args, kwargs, signal)
+    return call if signal is core.signal else _signalled(core, spec, worker, step, signal, call)
+
+
+async def _signalled(
+    core: Core, spec: StepSpec, worker: str, step: StepRun, signal: CancelSignal, call: Coroutine[Any, Any, Any]
+) -> Any:
+    """`call` with a signal of its own, and within the step's time."""
     with core.signal.listening(lambda: signal.set(core.signal.reason)), signalled_by(signal):
         if spec.timeout is None:
-            return await _on_worker(core, spec, worker, step, args, kwargs, signal)
+            return await call
         try:
             # Work in threads and processes takes real time whatever the run's clock is, and so does its limit.
             async with time_limit(core.clock if worker == "inline" else SYSTEM_CLOCK, spec.timeout) as deadline:
-                return await _on_worker(core, spec, worker, step, args, kwargs, signal)
+                return await call
         except TimeoutError:
             if not deadline.expired():
                 raise  # the step's own TimeoutError

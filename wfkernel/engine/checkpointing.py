@@ -45,7 +45,7 @@ class CheckpointPolicy:
         return self.steps is None and self.seconds is None
 
     def __str__(self) -> str:
-        parts = [f"every {self.steps} steps"] if self.steps else []
+        parts = [f"every {self.steps} steps" if self.steps > 1 else "every step"] if self.steps else []
         parts += [f"every {self.seconds:g} s"] if self.seconds else []
         parts += [f"keep {self.keep}"] if self.keep and parts else []
         return ", ".join(parts) or "manual"

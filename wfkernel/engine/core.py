@@ -23,7 +23,7 @@ from wfkernel.engine.state import INDEX, RunState, StepState
 from wfkernel.engine.step_run import previous_output
 from wfkernel.engine.values import reveal_fields
 from wfkernel.plan.builder import Definition
-from wfkernel.plan.sources import MISSING
+from wfkernel.plan.missing import MISSING
 from wfkernel.plan.step import StepSpec, spec_of
 
 if TYPE_CHECKING:

@@ -277,6 +277,7 @@ class DurableFunction:
         self.source = ""
         """What it was loaded from."""
         self.__doc__ = function.__doc__
+        self.description = inspect.getdoc(function) or ""
         self.__name__ = function.__name__
 
     def __repr__(self) -> str:

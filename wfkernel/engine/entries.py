@@ -21,7 +21,7 @@ __all__ = ["RunBody", "ask", "fail"]
 
 
 class RunBody(Protocol):
-    """Runs one body of an entry, or looks up what it came to."""
+    """Runs one body of an entry, or looks up what it came to; to be awaited at once."""
 
     def __call__(
         self, core: Core, frame: Frame, body: Body, path: str, value: Any, scope: StateScope, iteration: int = 0,

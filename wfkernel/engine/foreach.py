@@ -13,7 +13,7 @@ from wfkernel.engine.hooks import Replace, Skip
 from wfkernel.engine.scope import StateScope
 from wfkernel.engine.step_run import ConditionContext
 from wfkernel.engine.terms import SKIPPED
-from wfkernel.engine.together import all_of, raise_most_serious
+from wfkernel.engine.together import raise_most_serious, side_by_side
 from wfkernel.engine.values import reveal
 from wfkernel.plan import nodes
 from wfkernel.plan.nodes import Call
@@ -51,40 +51,41 @@ async def run_foreach(
     queue = iter(left)
     counted, hooked = len(done), core.hooks is not None
 
-    async def item(index: int) -> None:
+    async def take(index: int) -> None:
+        """Run an item, then others as long as there are some, and nothing that stops the loop."""
         nonlocal counted
-        item_path = f"{path}[{index}]"
-        status = "success"
-        try:
-            verdict, given = None, value[index]
-            if hooked:
-                verdict, given = await core.fire("iteration.start", item_path, given, 1, index + 1, own)
-            if isinstance(verdict, Replace | Skip):
-                outputs[index] = verdict.value if isinstance(verdict, Replace) else given
+        while True:
+            item_path = f"{path}[{index}]"
+            status = "success"
+            try:
+                verdict, given = None, value[index]
+                if hooked:
+                    verdict, given = await core.fire("iteration.start", item_path, given, 1, index + 1, own)
+                if isinstance(verdict, Replace | Skip):
+                    outputs[index] = verdict.value if isinstance(verdict, Replace) else given
+                else:
+                    inside = Frame(frame.plan, frame.prefix, frame.init, frame.outer, given)
+                    outcome = await run_body(core, inside, node.body, item_path, given, own, 0, index)
+                    outputs[index] = None if outcome is SKIPPED else outcome
+                if hooked:
+                    _, outputs[index] = await core.fire(
+                        "iteration.finish", item_path, outputs[index], 1, index + 1, own
+                    )
+            except Halt as halt:
+                halts.append(halt)
+                status = "suspended" if isinstance(halt, Suspended) else "failed"
+                if not isinstance(halt, Suspended | StepFailed):
+                    return
             else:
-                inside = Frame(frame.plan, frame.prefix, frame.init, frame.outer, given)
-                outcome = await run_body(core, inside, node.body, item_path, given, own, 0, index)
-                outputs[index] = None if outcome is SKIPPED else outcome
-            if hooked:
-                _, outputs[index] = await core.fire("iteration.finish", item_path, outputs[index], 1, index + 1, own)
-        except Halt as halt:
-            halts.append(halt)
-            status = "suspended" if isinstance(halt, Suspended) else "failed"
-            if not isinstance(halt, Suspended | StepFailed):
+                counted += 1
+            progress = {"done": counted, "total": len(value), "label": "", "index": index, "status": status}
+            if status == "success":
+                progress["output"] = outputs[index]
+            emit(ev.STEP_PROGRESS, progress, path, 1, soon=True)
+            following = next(queue, None)
+            if following is None or halts:  # nothing new begins, what is under way ends
                 return
-        else:
-            counted += 1
-        progress = {"done": counted, "total": len(value), "label": "", "index": index, "status": status}
-        if status == "success":
-            progress["output"] = outputs[index]
-        emit(ev.STEP_PROGRESS, progress, path, 1, soon=True)
-
-    async def take(first: int) -> None:
-        await item(first)
-        for index in queue:
-            if halts:  # nothing new begins, what is under way ends
-                return
-            await item(index)
+            index = following
 
     waiting: list[int] = []
     if path in core.state.children:  # some began in an earlier life
@@ -96,7 +97,7 @@ async def run_foreach(
     if len(under_way) == 1:
         await take(under_way[0])
     elif under_way:
-        await all_of(core, [take(first) for first in under_way])
+        await side_by_side(core, [take(first) for first in under_way])
     for index in waiting:
         halts.append(Suspended(_suspended_below(core, f"{path}[{index}]")))
     failed = next((halt for halt in halts if isinstance(halt, StepFailed)), None)

@@ -15,15 +15,15 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Final, Protocol
+from collections.abc import Awaitable, Generator, Iterator
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from wfkernel.engine.events import Event
 
 if TYPE_CHECKING:  # else a process without an event loop would load one, a third of what it imports
     import asyncio
 
-__all__ = ["EventLog", "Holding", "Turns", "turns_of"]
+__all__ = ["DONE", "EventLog", "Holding", "Turns", "turns_of"]
 
 SLOW_SECONDS: Final = 0.002
 
@@ -52,6 +52,16 @@ class _NextTurn:
 
 
 _NEXT_TURN: Final = _NextTurn()
+
+
+class _Done:
+    """An awaitable that is done."""
+
+    __slots__ = ()
+    __await__ = iter(()).__iter__  # an iterator at its end, given out without a call of Python code
+
+
+DONE: Final = cast(Awaitable[None], _Done())
 
 
 class _Turn:

@@ -68,7 +68,7 @@ async def run_plan(
 # -- bodies ----------------------------------------------------------------------------------------------------------
 
 
-async def _step(
+def _step(
     core: Core,
     frame: Frame,
     body: nodes.Step,
@@ -77,14 +77,18 @@ async def _step(
     scope: StateScope,
     iteration: int = 0,
     index: int | None = None,
-) -> Any:
+) -> Coroutine[Any, Any, Any]:
     spec = core.spec(path, body.spec)
     known = known_result(core, path, iteration, scope)
     if known is not UNKNOWN:
         if spec.compensate is not None:
             core.functions[path] = spec
-        return known
-    return await execute(core, spec, path, value, scope, frame, iteration, index)
+        return _known(known)
+    return execute(core, spec, path, value, scope, frame, iteration, index)
+
+
+async def _known(result: Any) -> Any:
+    return result
 
 
 async def run_nested(
@@ -190,7 +194,7 @@ def run_body(
     iteration: int = 0,
     index: int | None = None,
 ) -> Coroutine[Any, Any, Any]:
-    """Run a step or nested workflow. Its output, `SKIPPED` if its terms do not let it run."""
+    """Run a step or nested workflow; to be awaited at once. Its output, `SKIPPED` if its terms do not let it run."""
     run: Any = _step if isinstance(body, nodes.Step) else run_nested
     if body.terms is PLAIN:
         return run(core, frame, body, path, value, scope, iteration, index)  # type: ignore[no-any-return]

@@ -2,13 +2,13 @@
 
 An event tells what happened; how far it takes a run depends on where the run stood. To go on with a run that is over is to
 begin a new life and restore what it knew; to go on with a paused one is to resume it; to finish with a step still under way
-(a bail) is to complete early. A pure function from (event type, payload, position, facts) to signals.
+(a bail) is to complete early. A pure function from (position, event type, status, facts) to a position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+import functools
+from typing import Final
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.machine import PAUSABLE, TERMINAL, Facts, Phase, Position, Signal, walk
@@ -38,10 +38,15 @@ _OUTCOMES: Final = {
 _STEP_EVENTS: Final = frozenset({ev.STEP_START, ev.STEP_RESULT, ev.STEP_SUSPENDED})
 
 
-def lead_on(position: Position, type_: str, payload: Mapping[str, Any], facts: Facts) -> Position:
-    """Where an event takes a run. Raises `IllegalTransition` for one that cannot happen there."""
+@functools.lru_cache(maxsize=4096)
+def lead_on(position: Position, type_: str, status: str | None, facts: Facts) -> Position:
+    """Where an event takes a run. Raises `IllegalTransition` for one that cannot happen there.
+
+    `status` is what the event says under that name: how the run or the step ended. There are few positions and events, so
+    each is worked out once.
+    """
     if type_ in _STEP_EVENTS:
-        return _step(position, type_, payload, facts)
+        return _step(position, type_, status, facts)
     phase = position.phase
     match type_:
         case ev.RUN_START:
@@ -63,7 +68,7 @@ def lead_on(position: Position, type_: str, payload: Mapping[str, Any], facts: F
         case ev.RUN_CANCEL:
             return _ended(position, "canceled", facts)
         case ev.RUN_FINISH:
-            return _ended(position, payload["status"], facts)
+            return _ended(position, status, facts)
     return position
 
 
@@ -77,8 +82,10 @@ def _going_on(phase: Phase) -> Word:
     return _RESUME if phase is Phase.PAUSED else _RESTORE
 
 
-def _ended(position: Position, status: str, facts: Facts) -> Position:
-    if _OUTCOMES.get(status) is position.phase:  # told twice: by the step that failed and by whoever started the run
+def _ended(position: Position, status: str | None, facts: Facts) -> Position:
+    if (
+        _OUTCOMES.get(status or "") is position.phase
+    ):  # told twice: by the step that failed and by whoever started the run
         return position
     match status:
         case "canceled":
@@ -91,7 +98,7 @@ def _ended(position: Position, status: str, facts: Facts) -> Position:
     return ended._replace(reason="tripwire") if status == "tripwire" else ended
 
 
-def _step(position: Position, type_: str, payload: Mapping[str, Any], facts: Facts) -> Position:
+def _step(position: Position, type_: str, status: str | None, facts: Facts) -> Position:
     phase = position.phase
     if phase not in PAUSABLE:  # the last words of steps of a run that was stopped
         return position
@@ -99,5 +106,5 @@ def _step(position: Position, type_: str, payload: Mapping[str, Any], facts: Fac
         return walk(position, _BEGIN)
     if phase is Phase.EXECUTING_STEPS:
         return position
-    word = () if type_ == ev.STEP_SUSPENDED else _FAILED if payload["status"] == "failed" else _DONE
+    word = () if type_ == ev.STEP_SUSPENDED else _FAILED if status == "failed" else _DONE
     return walk(position, word if facts.running else (*word, *_QUIET))

@@ -26,7 +26,6 @@ that for a moment nothing was being executed.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final, Literal, NamedTuple
@@ -252,9 +251,8 @@ def _holds(guard: Guard, facts: Facts) -> bool:
     return True
 
 
-@functools.lru_cache(maxsize=4096)
 def walk(position: Position, signals: tuple[Signal, ...], facts: Facts = FACTS) -> Position:
-    """`advance` over several signals. There are few positions and words, so each is worked out once."""
+    """`advance` over several signals."""
     for signal in signals:
         position = advance(position, signal, facts)
     return position

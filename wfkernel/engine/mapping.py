@@ -12,12 +12,13 @@ from wfkernel.engine.scope import StateScope
 from wfkernel.engine.step_run import ConditionContext
 from wfkernel.plan import nodes
 from wfkernel.plan.nodes import Call
-from wfkernel.plan.sources import UserFunction
 
 __all__ = ["run_map"]
 
 
 async def run_map(core: Core, frame: Frame, node: nodes.Map, value: Any, scope: StateScope, run_body: RunBody) -> Any:
+    from wfkernel.plan.sources import UserFunction
+
     path = f"{frame.prefix}{node.id}"
     known = known_result(core, path, 0, scope)
     if known is not UNKNOWN:

@@ -11,7 +11,8 @@ The version of a workflow's state is where its migrations end; without any it is
 begun with. When it is taken up by code of a later version, the state it has by then goes through the migrations in turn,
 and the result is written in the same atomic act that claims the run: either both happen or neither. What finished steps
 set is part of that result from then on, so a migration sees a complete state, and a rollback cannot go behind it.
-A run whose version no chain of migrations connects with the code is refused and stays as it is.
+A run whose version no chain of migrations connects with the code is refused and stays as it is; so is one whose model was
+changed without a migration (`wfkernel.engine.state_model`).
 """
 
 from __future__ import annotations

@@ -6,13 +6,13 @@ An event costs the same however long the run already is. Safe to use from severa
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from wfkernel.engine.durability import Durability, RunLog
 from wfkernel.engine.events import Event
-from wfkernel.engine.group_commit import Turns
+from wfkernel.engine.group_commit import DONE, Turns
 from wfkernel.engine.memory import RunStore
 from wfkernel.engine.state import RunState
 from wfkernel.engine.stream import Hub
@@ -60,15 +60,14 @@ class Recorder:
             state.apply(event)
             self.hub.publish(event)
 
-    async def record(self, type_: str, payload: dict[str, Any], path: str = "", attempt: int = 0) -> None:
-        """`emit` a durable event and wait for the disk, together with all that waits for it just now.
+    def record(self, type_: str, payload: dict[str, Any], path: str = "", attempt: int = 0) -> Awaitable[None]:
+        """`emit` a durable event at once; await what is returned, for the disk, together with all that waits for it just now.
 
-        Listeners see the event a moment before; nothing that builds on it may begin before this returns.
+        Listeners see the event a moment before; nothing that builds on it may begin before that is over.
         """
         self.emit(type_, payload, path, attempt, durable=True, sync=False)
         log = self._log
-        if log is not None and log.owes_sync():
-            await log.turns.on_disk()
+        return log.turns.on_disk() if log is not None and log.owes_sync() else DONE
 
     def begin(self, type_: str, payload: dict[str, Any], path: str, attempt: int) -> Turns | None:
         """`emit` the event that something begins.

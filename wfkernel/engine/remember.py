@@ -1,7 +1,7 @@
-"""What runs leave behind to be found later: texts a step remembers, and the docs of steps.
+"""What runs leave behind to be found later: texts a step remembers, and the docs of workflows and steps.
 
-The store renders inputs, outputs and errors by itself (`wfkernel.store.context_text`). A step's doc is in no event, so it
-goes along with the first start of the step that this process writes to a store.
+The store renders inputs, outputs and errors by itself (`wfkernel.store.context_text`). A doc is in no event, so
+it goes along with the first start of the step, or of a run of the workflow, that this process writes to a store.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def context_flag() -> dict[str, Any]:
 
 
 def doc_once(owner: str, workflow: str, step: str, doc: str) -> dict[str, Any]:
-    """The part of a `step.start` payload that carries the step's doc; empty when this writer told it before."""
+    """The part of a start's payload that carries the doc of a step (of the workflow: ""), unless this writer told it before."""
     if not doc or (known := (owner, workflow, step, doc)) in _told or not is_on():
         return {}
     _told.add(known)

@@ -15,7 +15,6 @@ import asyncio
 import inspect
 import logging
 import os
-import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -30,19 +29,19 @@ from wfkernel.engine.commands import Command, cancel, end_idle, handler_of, is_r
 from wfkernel.engine.core import Core
 from wfkernel.engine.events import Event
 from wfkernel.engine.execution import Execution, called
-from wfkernel.engine.failures import Canceled, HookCanceled, InputInvalid, RunActive, RunNotActive
+from wfkernel.engine.failures import Canceled, HookCanceled, RunActive, RunNotActive
 from wfkernel.engine.following import Following
 from wfkernel.engine.hooks import Cancel
 from wfkernel.engine.memory import MemoryStore, RunStore
-from wfkernel.engine.migration import FIRST, migrated, newest
 from wfkernel.engine.options import Options, Program
 from wfkernel.engine.recorder import Durability, Recorder
-from wfkernel.engine.remember import context_flag
+from wfkernel.engine.remember import context_flag, doc_once
 from wfkernel.engine.result import RunInfo, RunResult, make_result, run_state_values
 from wfkernel.engine.resume import choose_targets, path_of
 from wfkernel.engine.sessions import Session
 from wfkernel.engine.signal import CancelSignal
 from wfkernel.engine.state import RunState
+from wfkernel.engine.state_model import bring_up, kept_model
 from wfkernel.engine.stream import BUFFER, Overflow
 from wfkernel.engine.streaming import Stream
 from wfkernel.engine.travel import Change, Given, encoded, retry_events, state_after, travel_events
@@ -52,7 +51,6 @@ from wfkernel.errors import (
     ResumeAlreadyClaimed,
     RunNotFound,
     RunNotSuspended,
-    StateMigrationError,
     WorkflowError,
 )
 
@@ -98,10 +96,14 @@ class Run:
         told: Mapping[str, str],
     ) -> None:  # fmt: skip
         self.program = program
-        self.run_id = run_id or str(uuid.uuid4())
+        self._named = bool(run_id)
+        if not run_id:
+            import uuid  # loads the module platform: not for a run that exists
+
+            run_id = str(uuid.uuid4())
+        self.run_id = run_id
         self.session, self.resource = session, resource
         self._store: RunStore = options.store or _memory
-        self._named = run_id is not None
         state = (self._stored() if self._named else None) or RunState(self.run_id)
         stored_so = {"durability": state.durability, "checkpoints": state.checkpoints}
         self._kept_as = {name: said for name, said in stored_so.items() if said} | dict(told)
@@ -219,8 +221,8 @@ class Run:
             "owner": self._store.owner,
             **self.program.kept(),
             **self._kept_as,
-            **self._version(),
-            **(context_flag() if self.options.store is not None else {}),
+            **kept_model(self.program, self.options),
+            **({**context_flag(), **self._doc()} if self.options.store is not None else {}),
         }
         if self._named and self.options.store is not None:  # another process may start the run of this id just now
 
@@ -233,6 +235,9 @@ class Run:
         await self._recorder.record(ev.RUN_START, payload)
         if self.options.store is None:
             _memory.keep(self._recorder.state)
+
+    def _doc(self) -> dict[str, Any]:
+        return doc_once(self._store.owner, self.program.id, "", self.program.description)
 
     async def resume(
         self, data: Any = None, *, step: Any = None, label: str | None = None, index: int | None = None,
@@ -344,8 +349,9 @@ class Run:
         self.program.check_runnable()
         if self._core is not None:
             raise RunActive("This workflow run is still running, cannot time travel")
-        target, codec = path_of(step), self.options.codec
-        initial = None if state is None else checked_state(self.program, self.options, state)
+        options = self.options
+        target, codec = path_of(step), options.codec
+        initial = None if state is None else checked_state(self.program, options, state)
         given = Given(input, initial, dict(context or {}), resume_data)
 
         def decide(known: RunState) -> list[Change]:
@@ -354,11 +360,11 @@ class Run:
             return travel_events(self.program, known, target, given, codec)
 
         if not self._store.exists(self.run_id):
-            if self.options.store is None:
+            begun = {"status": "pending", "workflow": self.program.id, "state": {}, "mode": self.program.mode}
+            await self._recorder.record(ev.RUN_START, begun | kept_model(self.program, options))
+            if options.store is None:
                 _memory.keep(self._recorder.state)
-            else:
-                await self._recorder.record(ev.RUN_START, {"status": "pending", "workflow": self.program.id, "state": {}, "mode": self.program.mode, **self._version()})  # fmt: skip
-        self._claim(decide, goes_on=True)
+        self._claim(decide, goes_on=True, given=initial is not None)
         core = self._new_core(per_step, target)
         start = reveal(self.state.input, codec)
         if "" in self.state.steps:  # the run's own input was replaced
@@ -533,13 +539,16 @@ class Run:
         except RunNotFound:
             return None
 
-    def _claim(self, decide: Callable[[RunState], list[Change]], *, new: bool = False, goes_on: bool = False) -> None:
+    def _claim(
+        self, decide: Callable[[RunState], list[Change]], *, new: bool = False, goes_on: bool = False, given: bool = False
+    ) -> None:  # fmt: skip
         if goes_on and self.session is None and self.state.session_kept:  # before anything is changed
             self.session = Session.reopened(self.state.session, self.state.session_kept, self.options.codec)
         added: list[Change] = []
 
         def noted(state: RunState) -> list[Change]:
-            added[:] = [*(self._migration(state) if goes_on else []), *decide(state)]
+            changes = decide(state)
+            added[:] = [*(bring_up(self.program, self.options, state, given=given) if goes_on else []), *changes]
             return added
 
         state = self._store.claim(self.run_id, noted, new=new, known=self.state)
@@ -577,28 +586,6 @@ class Run:
             _live.pop((id(self.options.store), self.run_id), None)
             if self.options.store is None:
                 _memory.keep(self._recorder.state)
-
-    def _version(self) -> dict[str, Any]:
-        """What the start of a run says about the version of its state."""
-        version = newest(self.options.migrations, self.program.id)
-        return {} if version == FIRST else {"state_version": version}
-
-    def _migration(self, state: RunState) -> list[Change]:
-        """What brings the run's state to the version of the code. Raises `StateMigrationError`."""
-        migrations, codec = self.options.migrations, self.options.codec
-        version = newest(migrations, self.program.id)
-        if state.state_version == version or state.started_at is None:
-            return []
-        whose = f"run '{self.run_id}'"
-        values = migrated(run_state_values(state, codec), state.state_version, migrations, whose)
-        try:
-            values = checked_state(self.program, self.options, values)
-        except InputInvalid as misfit:
-            raise StateMigrationError(
-                f"the state of {whose} after its migration from version {state.state_version} to {version} does not fit the "
-                f"workflow's: {' '.join(str(misfit).split())}. Nothing was changed."
-            ) from None
-        return [(ev.RUN_MIGRATED, "", {"from": state.state_version, "to": version, "state": encoded(values, codec)})]
 
     def _checkpoints(self) -> Follower | None:
         """What makes this run's checkpoints while it is executed."""

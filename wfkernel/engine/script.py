@@ -29,6 +29,7 @@ from wfkernel.engine.answers import (
 )
 from wfkernel.engine.context import Label, labels_of
 from wfkernel.engine.durability import Durability, RunLog
+from wfkernel.engine.error_kinds import classified
 from wfkernel.engine.events import Event
 from wfkernel.engine.group_commit import EventLog
 from wfkernel.engine.remember import doc_once, remembered
@@ -291,11 +292,12 @@ class StepRun:
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
-    """An exception as JSON: type, message, traceback text and the chain of causes."""
+    """An exception as JSON: type, message, traceback text and the chain of causes; and what kind of failure it is."""
     described: dict[str, Any] = {
         "type": type(error).__name__,
         "message": str(error) or type(error).__name__,
         "traceback": _users_part(error)[-20_000:],
+        **classified(error),
     }
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:

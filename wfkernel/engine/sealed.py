@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import os
-import pickle
 from typing import Any, Final
 
 from wfkernel.engine.userkey import key_path, user_key
@@ -43,11 +42,15 @@ def is_secret(value: Any) -> bool:
 
 def seal_secret(secret: Any) -> str:
     """What a pydantic secret holds, for `open_secret`; equal secrets give equal text."""
+    import pickle
+
     return _ascii(_cipher().encrypt(pickle.dumps(secret.get_secret_value(), protocol=5), [b"value"]))
 
 
 def open_secret(kind: Any, sealed: str) -> Any:
     """The secret again: an instance of `kind`. Raises `SecretUnreadable`."""
+    import pickle
+
     # What is unpickled here carries the authentication of AES-SIV: nobody but this user wrote it.
     return kind(pickle.loads(_opened(base64.urlsafe_b64decode(sealed), [b"value"], "a secret in a value")))
 

@@ -62,6 +62,8 @@ def _plain(part: Any) -> Any:
 def _step(values: dict[str, Any]) -> StepState:
     if "suspension" in values:
         values["suspension"] = Suspension(**values["suspension"])
+    if "answers" in values:
+        values["answers"] = tuple(values["answers"])
     if "log" in values:
         values["log"] = deque(values["log"], LOG_LINES)
     return StepState(**values)

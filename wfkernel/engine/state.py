@@ -48,7 +48,11 @@ class Suspension:
 
 @dataclass(slots=True)
 class StepState:
-    """One step of a run. Times are seconds since the epoch, `duration` is seconds."""
+    """One step of a run. Times are seconds since the epoch, `duration` is seconds.
+
+    Apart from its log, what it holds is exchanged, never changed: most steps are told nothing of most of it, and have no
+    containers of their own for that.
+    """
 
     path: str
     status: StepStatus = "pending"
@@ -56,12 +60,12 @@ class StepState:
     executions: int = 0
     """How often the body was started, over all processes."""
     code: str = ""
-    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    inputs: dict[str, dict[str, Any]] = field(default_factory=lambda: _NO_INPUTS)
     """name -> {"digest", "from": the step that bound it, or "" for a plain cell} of the latest start."""
     done: dict[str, Any] | None = None
     """The latest success: {"code", "inputs", "outputs"}, what a restore is decided on, and "shown", what it showed."""
-    reads: list[str] = field(default_factory=list)
-    binds: list[str] = field(default_factory=list)
+    reads: Sequence[str] = ()
+    binds: Sequence[str] = ()
     started_at: float | None = None
     ended_at: float | None = None
     duration: float | None = None
@@ -70,7 +74,7 @@ class StepState:
     """Seconds the restore took, in place of an execution."""
     error: dict[str, Any] | None = None
     suspension: Suspension | None = None
-    answers: list[Any] = field(default_factory=list)
+    answers: Sequence[Any] = ()
     progress: dict[str, Any] | None = None
     iteration: int = 0
     """Which iteration of a loop the rest is about; 0 outside loops."""
@@ -149,6 +153,8 @@ class RunState:
     source: str = ""
     """What it was loaded from: the workflow file, or ``FILE.py:NAME``."""
     state_version: int | str = 1
+    state_model: str = ""
+    """Digest of the state model the run's state was written for, where it has one."""
     durability: str = ""
     checkpoints: str = ""
     """What the run itself was told about both, as text; "" where its workflow or the defaults decide."""
@@ -174,7 +180,7 @@ class RunState:
             failed = any(step.status == "failed" and not step.excused for step in self.steps.values())
             facts = facts._replace(failed=failed)
         try:
-            position = lead_on(self.position, event.type, event.payload, facts)
+            position = lead_on(self.position, event.type, event.payload.get("status"), facts)
         except IllegalTransition as illegal:
             self.refused.append(f"event {event.seq}, {event.type}: {illegal}")
             return
@@ -273,7 +279,7 @@ def _run_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.cwd = payload.get("cwd", "")
     state.params = payload.get("params", {})
     state.owner = payload.get("owner", "")
-    state.state_version = payload.get("state_version", 1)
+    state.state_version, state.state_model = payload.get("state_version", 1), payload.get("state_model", "")
     _run_settings(state, event, payload)
 
 
@@ -359,7 +365,11 @@ def _run_rollback(state: RunState, event: Event, payload: dict[str, Any]) -> Non
 
 def _run_migrated(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.state_version = payload["to"]
-    _run_rollback(state, event, payload)
+    state.state_model = payload.get("state_model", "")
+    if "gained" in payload:
+        state.initial = {**payload["gained"], **(state.initial or {})}
+    else:
+        _run_rollback(state, event, payload)
 
 
 def _decided(state: RunState, event: Event, payload: dict[str, Any]) -> None:
@@ -400,10 +410,10 @@ def _step_start(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     iteration = payload.get("iteration", 0)
     if iteration != step.iteration:  # an answer was given for one iteration, and so was everything inside it
         step.iteration = iteration
-        step.answers = []
+        step.answers = ()
         state.forget_inside(event.path)
     elif code != step.code or inputs != step.inputs:
-        step.answers = []  # an answer was given for this code and these numbers, not for others
+        step.answers = ()  # an answer was given for this code and these numbers, not for others
     step.code, step.inputs = code, inputs
     step.input = step.called_with = payload.get("input")
     if "called_with" in payload:
@@ -457,13 +467,12 @@ def _step_suspended(state: RunState, event: Event, payload: dict[str, Any]) -> N
     step.suspend_payload = payload.get("payload")
     if payload.get("state") is not None:
         step.changes = payload["state"]
-    del step.answers[payload["index"] :]
+    step.answers = step.answers[: payload["index"]]
 
 
 def _step_resumed(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     step = state.step(event.path)
-    del step.answers[payload["index"] :]
-    step.answers.append(kept_answer(payload))
+    step.answers = (*step.answers[: payload["index"]], kept_answer(payload))
     step.status = "pending"
     step.resumed_at = event.ts
     step.suspension = None

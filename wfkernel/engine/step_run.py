@@ -6,8 +6,8 @@ The same object stands behind the plain functions `suspend`, `write`, `progress`
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from collections.abc import Awaitable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.answers import (
@@ -22,11 +22,12 @@ from wfkernel.engine.answers import (
 from wfkernel.engine.context import Label, current_step, labels_of
 from wfkernel.engine.events import STEP_OUTPUT
 from wfkernel.engine.failures import Bailed, StateInvalid, SuspendDataInvalid
+from wfkernel.engine.group_commit import DONE
 from wfkernel.engine.remember import remembered
 from wfkernel.engine.values import reveal
 from wfkernel.errors import AnswerInvalid, DefinitionError, RunSuspended
+from wfkernel.plan.missing import MISSING
 from wfkernel.plan.shape import is_model
-from wfkernel.plan.sources import MISSING
 
 if TYPE_CHECKING:
     from wfkernel.engine.core import Core, Frame
@@ -35,16 +36,6 @@ if TYPE_CHECKING:
     from wfkernel.plan.step import StepSpec
 
 __all__ = ["ConditionContext", "StepRun", "Writer", "previous_output"]
-
-
-class _Done:
-    """An awaitable that is done."""
-
-    __slots__ = ()
-    __await__ = iter(()).__iter__  # an iterator at its end, given out without a call of Python code
-
-
-_DONE: Final = _Done()
 
 
 class _Room:
@@ -72,26 +63,26 @@ class Writer:
         self._recorder, self._hub = step.core.recorder, step.core.recorder.hub
         self._path, self._attempt = step.path, step.attempt
 
-    def write(self, value: Any) -> _Done | _Room:
+    def write(self, value: Any) -> Awaitable[None]:
         """Send any value: a `step.output` event with ``payload["output"]``."""
         self._recorder.emit(STEP_OUTPUT, {"output": value}, self._path, self._attempt)
-        return self._wait() if self._hub.full else _DONE
+        return self._wait() if self._hub.full else DONE
 
-    def custom(self, event: Mapping[str, Any]) -> _Done | _Room:
+    def custom(self, event: Mapping[str, Any]) -> Awaitable[None]:
         """Send an event of your own: ``{"type": ..., ...}``, as a `step.custom` event with ``payload["data"]``."""
         if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):
             raise DefinitionError(
                 f"writer.custom() in step '{self._path}' takes a dict with a text under 'type', not {event!r}."
             )
         self._recorder.emit(ev.STEP_CUSTOM, {"type": event["type"], "data": dict(event)}, self._path, self._attempt)
-        return self._wait() if self._hub.full else _DONE
+        return self._wait() if self._hub.full else DONE
 
-    def _wait(self) -> _Done | _Room:
+    def _wait(self) -> Awaitable[None]:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
             self._hub.wait_for_room()  # a thread: it can wait right here
-            return _DONE
+            return DONE
         return _Room(self._hub)
 
 

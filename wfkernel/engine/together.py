@@ -6,18 +6,18 @@ From the most serious: canceled, failed, bailed, suspended, sleeping, paused, su
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from wfkernel.engine.core import Core
 from wfkernel.engine.failures import Bailed, Canceled, Halt, Parked, Paused, StepFailed, Suspended
 
-__all__ = ["SEVERITY", "all_of", "raise_most_serious"]
+__all__ = ["SEVERITY", "all_of", "raise_most_serious", "side_by_side"]
 
 SEVERITY: Final[tuple[type[BaseException], ...]] = (Canceled, StepFailed, Bailed, Suspended, Parked, Paused)
 
 
-async def outcome_of(work: Awaitable[Any]) -> tuple[Halt | None, Any]:
+async def _outcome_of(work: Awaitable[Any]) -> tuple[Halt | None, Any]:
     try:
         return None, await work
     except Halt as halt:
@@ -26,22 +26,34 @@ async def outcome_of(work: Awaitable[Any]) -> tuple[Halt | None, Any]:
 
 async def all_of(core: Core, work: Sequence[Coroutine[Any, Any, Any]], *, fail_fast: bool = False) -> list[Any]:
     """The results of all of `work`, run at the same time; raises the most serious `Halt` once all have ended."""
-    if core.per_step:  # one step is to be executed: in order, the first that is not done
-        outcomes = [await outcome_of(one) for one in work]
-    else:
-        tasks = [asyncio.ensure_future(outcome_of(one)) for one in work]
-        try:
-            with core.recorder.side_by_side(len(work) - 1):
-                if fail_fast:
-                    await _until_one_fails(tasks)
-                outcomes = [await task for task in tasks]
-        except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
+    outcomes = await side_by_side(core, [_outcome_of(one) for one in work], _until_one_fails if fail_fast else None)
     raise_most_serious([halt for halt, _ in outcomes if halt is not None])
     return [value for _, value in outcomes]
+
+
+async def side_by_side(
+    core: Core,
+    work: Sequence[Coroutine[Any, Any, Any]],
+    first: Callable[[list[asyncio.Task[Any]]], Awaitable[None]] | None = None,
+) -> list[Any]:
+    """The results of all of `work`, run at the same time, none of which raises a `Halt`; `first` may wait for the tasks in its way.
+
+    When one raises, or this is canceled, all are canceled.
+    """
+    if core.per_step:  # one step is to be executed: in order, the first that is not done
+        return [await one for one in work]
+    begin = asyncio.get_running_loop().create_task
+    tasks = [begin(one) for one in work]
+    try:
+        with core.recorder.side_by_side(len(work) - 1):
+            if first is not None:
+                await first(tasks)
+            return [await task for task in tasks]
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 async def _until_one_fails(tasks: list[asyncio.Task[tuple[Halt | None, Any]]]) -> None:

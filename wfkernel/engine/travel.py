@@ -38,12 +38,7 @@ def travel_events(program: Program, known: RunState, target: str, given: Given, 
     body["given"] = encoded(outputs, codec)
     if given.state is not None:
         body["state"] = encoded(given.state, codec)
-    events: list[Change] = []
-    if known.started_at is None:
-        events.append(
-            (ev.RUN_START, "", {"status": "running", "workflow": program.id, "state": {}, "mode": program.mode})
-        )
-    events.append((ev.RUN_TRAVEL, "", {"status": "running", "to": target, **body}))
+    events: list[Change] = [(ev.RUN_TRAVEL, "", {"status": "running", "to": target, **body})]
     if given.resume_data is not ...:
         waiting = [step for step in known.suspended_steps if step.path not in body["dropped"]]
         for step in waiting[:1]:

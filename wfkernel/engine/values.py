@@ -8,6 +8,7 @@ stored events holds the records, and `reveal` opens one when somebody needs it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Final, Protocol, runtime_checkable
 
 from wfkernel.engine import events as ev
@@ -30,27 +31,6 @@ _SHORT: Final = 1_000
 _LARGE: Final = 1 << 53
 """Beyond it not every reader of JSON tells neighbouring integers apart."""
 _SHOWN: Final = ("type", "codec", "digest", "size", "why")
-
-_VALUE_FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    ev.RUN_START: ("input", "function"),
-    ev.RUN_FINISH: ("result",),
-    ev.STEP_START: ("input", "called_with"),
-    ev.STEP_WAITING: ("input",),
-    ev.STEP_RESULT: ("output",),
-}
-_FIELDS_OF_VALUES: Final[dict[str, tuple[str, ...]]] = {
-    ev.RUN_START: ("state",),
-    ev.STEP_RESULT: ("state",),
-    ev.STEP_SUSPENDED: ("state",),
-    ev.RUN_TRAVEL: ("given", "state"),
-    ev.RUN_ROLLBACK: ("state",),
-}
-_JSON_FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    ev.STEP_OUTPUT: ("output",),
-    ev.STEP_PROGRESS: ("output",),
-    ev.STEP_CUSTOM: ("data",),
-    ev.STATE_CONFLICT: ("values",),
-}
 
 
 @runtime_checkable
@@ -75,28 +55,52 @@ def stored_value(value: Any, codec: Codec, durable: bool) -> Any:
     return {RECORD: codec.encode(value, durable=durable)}
 
 
+def _stored_values(values: dict[str, Any] | None, codec: Codec, durable: bool) -> dict[str, Any] | None:
+    return {key: stored_value(value, codec, durable) for key, value in values.items()} if values else values
+
+
+def _json_safe(value: Any, codec: Codec, durable: bool) -> Any:
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    from pydantic_core import to_jsonable_python
+
+    return to_jsonable_python(value, fallback=repr, inf_nan_mode="strings")
+
+
+_FIELDS: Final[dict[str, tuple[tuple[str, Callable[[Any, Codec, bool], Any]], ...]]] = {
+    ev.RUN_START: (("input", stored_value), ("function", stored_value), ("state", _stored_values)),
+    ev.RUN_FINISH: (("result", stored_value),),
+    ev.STEP_START: (("input", stored_value), ("called_with", stored_value)),
+    ev.STEP_WAITING: (("input", stored_value),),
+    ev.STEP_RESULT: (("output", stored_value), ("state", _stored_values)),
+    ev.STEP_SUSPENDED: (("state", _stored_values),),
+    ev.RUN_TRAVEL: (("given", _stored_values), ("state", _stored_values)),
+    ev.RUN_ROLLBACK: (("state", _stored_values),),
+    ev.RUN_MIGRATED: (("state", _stored_values), ("gained", _stored_values)),
+    ev.STEP_OUTPUT: (("output", _json_safe),),
+    ev.STEP_PROGRESS: (("output", _json_safe),),
+    ev.STEP_CUSTOM: (("data", _json_safe),),
+    ev.STATE_CONFLICT: (("values", _json_safe),),
+}
+"""Where the events of a type hold values of people's, and how each is stored."""
+
+
 def stored_payload(type_: str, payload: dict[str, Any], codec: Codec, durable: bool) -> dict[str, Any]:
     """`payload` as it is stored: every value in it JSON, see `stored_value`."""
     stored = payload
-    for name in _VALUE_FIELDS.get(type_, ()):
+    for name, how in _FIELDS.get(type_, ()):
         if name in payload:
-            kept = stored_value(payload[name], codec, durable)
-            if kept is payload[name]:
+            value = payload[name]
+            kept = how(value, codec, durable)
+            if kept is value:
                 continue
-            stored = dict(stored) if stored is payload else stored
+            if stored is payload:
+                stored = dict(payload)
             stored[name] = kept
-            if kept.__class__ is dict and type_ == ev.STEP_RESULT and payload["status"] == "success":
+            if how is stored_value and type_ == ev.STEP_RESULT and payload["status"] == "success":
                 # Where stored values of steps are looked for: see the view `step_values`.
                 shown = {field: kept[RECORD][field] for field in _SHOWN if field in kept[RECORD]}
                 stored["outputs"] = [{"name": name, **shown}]
-    for name in _FIELDS_OF_VALUES.get(type_, ()):
-        if payload.get(name):
-            stored = dict(stored) if stored is payload else stored
-            stored[name] = {key: stored_value(value, codec, durable) for key, value in payload[name].items()}
-    for name in _JSON_FIELDS.get(type_, ()):
-        if name in payload:
-            stored = dict(stored) if stored is payload else stored
-            stored[name] = _json_safe(payload[name])
     return stored
 
 
@@ -105,11 +109,12 @@ def revealed_payload(type_: str, payload: dict[str, Any], codec: Codec | None) -
     if codec is None:
         return payload
     shown = dict(payload)
-    for name in _VALUE_FIELDS.get(type_, ()):
-        if name in shown:
+    for name, how in _FIELDS.get(type_, ()):
+        if name not in shown:
+            continue
+        if how is stored_value:
             shown[name] = shown_value(shown[name], codec)
-    for name in _FIELDS_OF_VALUES.get(type_, ()):
-        if shown.get(name):
+        elif how is _stored_values and shown[name]:
             shown[name] = {key: shown_value(value, codec) for key, value in shown[name].items()}
     if type_ == ev.STEP_RESULT and payload["status"] == "success":
         shown.pop("outputs", None)
@@ -148,11 +153,3 @@ def jsonable(value: Any) -> Any:
     from pydantic_core import to_jsonable_python
 
     return to_jsonable_python(value)
-
-
-def _json_safe(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | bool):
-        return value
-    from pydantic_core import to_jsonable_python
-
-    return to_jsonable_python(value, fallback=repr, inf_nan_mode="strings")

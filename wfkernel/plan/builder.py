@@ -16,9 +16,6 @@ from typing import Any, Final, Self
 
 from wfkernel.errors import DefinitionError
 from wfkernel.plan.duration import Duration, seconds, timestamp
-from wfkernel.plan.expression import Condition as ConditionText
-from wfkernel.plan.expression import Filled, single_expression
-from wfkernel.plan.graph import circular
 from wfkernel.plan.nodes import (
     PLAIN,
     Body,
@@ -38,7 +35,6 @@ from wfkernel.plan.nodes import (
 )
 from wfkernel.plan.retry import RetryPolicy
 from wfkernel.plan.shape import Shape
-from wfkernel.plan.sources import compile_mapping
 from wfkernel.plan.step import checked_id, spec_of
 
 __all__ = ["Condition", "Definition", "bodies_of", "clone_step", "placed"]
@@ -150,6 +146,8 @@ class Definition:
             return self._add(Map(id_, Call(mapping)))
         if not isinstance(mapping, Mapping):
             raise DefinitionError(f"workflow '{self.id}': map takes a function or a mapping, not {mapping!r}.")
+        from wfkernel.plan.sources import compile_mapping
+
         return self._add(Map(id_, None, tuple(compile_mapping(mapping))))
 
     def sleep(self, duration: Duration | Condition, *, id: str | None = None) -> Self:
@@ -280,10 +278,17 @@ def placed(
         name: what people read in place of the id.
     """
     body = _body(step, id)
-    condition = ConditionText(_expression(when)) if isinstance(when, str) else when
+    condition = _condition_of(when) if isinstance(when, str) else when
     if condition is not None and not callable(condition):
         raise DefinitionError(f"step '{body.id}': when= is a function or an expression, not {when!r}.")
-    source = body.terms.given if given is _UNGIVEN else Call(given if callable(given) else Filled(given))
+    if given is _UNGIVEN:
+        source = body.terms.given
+    elif callable(given):
+        source = Call(given)
+    else:
+        from wfkernel.plan.expression import Filled
+
+        source = Call(Filled(given))
     terms = Terms(
         Call(condition) if condition is not None else body.terms.when,
         source,
@@ -297,11 +302,14 @@ def _terms(step: Any, id_: str | None, when: Any, given: Any, continue_on_error:
     return placed(step, id=id_, when=when, given=given, continue_on_error=continue_on_error)
 
 
-def _expression(text: str) -> str:
+def _condition_of(text: str) -> Condition:
+    from wfkernel.plan.expression import Condition as ConditionText
+    from wfkernel.plan.expression import single_expression
+
     source = single_expression(text)
     if source is None:
         raise DefinitionError(f"{text!r} is no condition: write a function, or one ${{{{ expression }}}}.")
-    return source
+    return ConditionText(source)
 
 
 def bodies_of(node: Node) -> tuple[Body, ...]:
@@ -378,6 +386,8 @@ def _checked_graph(workflow: str, graph: Graph) -> Graph:
                 raise DefinitionError(
                     f"workflow '{workflow}': step '{id_}' needs '{need}', which is not in the graph. It has {', '.join(ids)}."
                 )
+    from wfkernel.plan.graph import circular
+
     if found := circular(needs):
         paths = ", and ".join(" -> ".join(circle) for circle in found.circles)
         raise DefinitionError(f"workflow '{workflow}': the steps need each other in a circle: {paths}.", found)

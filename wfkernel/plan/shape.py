@@ -7,6 +7,9 @@ told as (path, message) pairs, one per problem.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.errors import DefinitionError
@@ -43,7 +46,7 @@ def is_model(kind: Any) -> bool:
 class Shape:
     """Checks values against `kind`, a type annotation. Building the validator waits until the first check."""
 
-    __slots__ = ("_adapter", "_as_it_is", "accepts_anything", "kind")
+    __slots__ = ("_adapter", "_as_it_is", "_digest", "accepts_anything", "kind")
 
     def __init__(self, kind: Any) -> None:
         self.kind = kind
@@ -52,6 +55,10 @@ class Shape:
         self._as_it_is = kind if kind in _PLAIN else None
         """Values of exactly this type fit, and stay as they are."""
         self._adapter: TypeAdapter[Any] | None = None
+        self._digest = ""
+
+    def __str__(self) -> str:
+        return getattr(self.kind, "__name__", None) or str(self.kind)
 
     def check(self, value: Any) -> Any:
         """`value` validated and converted. Raises `Misfit`."""
@@ -77,6 +84,29 @@ class Shape:
             return _make_adapter(self.kind).json_schema()
         except PydanticUserError:
             return {}
+
+    def fields(self) -> Mapping[str, Any]:
+        """Fields of a model or of a `TypedDict` by their names; empty for other types."""
+        if is_model(self.kind):
+            return self.kind.model_fields  # type: ignore[no-any-return]
+        typed = isinstance(self.kind, type) and issubclass(self.kind, dict)
+        return getattr(self.kind, "__annotations__", {}) if typed else {}
+
+    def digest(self) -> str:
+        """Changes when a field does: its name, its type, its default; in models inside it too. 16 characters."""
+        if not self._digest:
+            told = json.dumps(_bare(self.schema()) or str(self.fields()), sort_keys=True, default=str)
+            self._digest = hashlib.blake2b(told.encode("utf-8", "replace"), digest_size=8).hexdigest()
+        return self._digest
+
+
+def _bare(schema: Any) -> Any:
+    """A JSON schema without what is said in it for people."""
+    if isinstance(schema, list):
+        return [_bare(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {k: _bare(v) for k, v in schema.items() if not (k in ("description", "title") and isinstance(v, str))}
 
 
 def _make_adapter(kind: Any) -> TypeAdapter[Any]:

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from wfkernel.errors import DefinitionError, WorkflowError
+from wfkernel.plan.missing import MISSING
 from wfkernel.plan.step import spec_of
 
 __all__ = [
-    "MISSING",
     "Constant",
     "InitPath",
     "OutputPath",
@@ -32,7 +32,6 @@ __all__ = [
     "walk",
 ]
 
-MISSING: Final = type("Missing", (), {"__repr__": lambda self: "MISSING", "__bool__": lambda self: False})()
 _TEMPLATE_SCOPES: Final = ("input", "init", "state", "steps")
 _PLACEHOLDER: Final = re.compile(r"\$\{([^}]*)\}")
 

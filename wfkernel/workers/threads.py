@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["ThreadWorker", "cancelled_from_outside"]
 
 GRACE_SECONDS: Final = 0.0002
+THREADS: Final = 32
+"""How many calls at a time, however few processors there are: such functions wait rather than compute."""
 
 
 def cancelled_from_outside() -> bool:
@@ -59,13 +60,13 @@ class _Grace:
 
 
 class ThreadWorker:
-    """At most `size` calls at a time, the others wait; by default as many as `asyncio.to_thread` would run."""
+    """At most `size` calls at a time, the others wait."""
 
     name = "threads"
 
-    def __init__(self, size: int | None = None) -> None:
+    def __init__(self, size: int = THREADS) -> None:
         self._grace = _Grace()
-        self._threads = DaemonThreads(size or min(32, (os.cpu_count() or 1) + 4), "wfkernel-step")
+        self._threads = DaemonThreads(size, "wfkernel-step")
 
     async def run(self, call: Call, step: StepContext, signal: CancelSignal) -> Any:
         """See `Worker.run`."""
