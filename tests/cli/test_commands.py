@@ -36,6 +36,8 @@ JSON_KEYS = {
     ("search", "rows"): {"text", "score", "kind", "run_id", "step"},
     ("session", "ls"): {"session", "runs", "last_used"},
     ("db", "path"): {"path", "exists"},
+    ("stats",): {"workflow", "step", "count", "succeeded", "failed", "repeats", "mean", "median", "p95", "longest"},
+    ("db", "migrate"): {"path", "from", "to", "backup"},
     ("db", "size"): {"database", "journals", "values", "value_files", "runs", "events", "checkpoints", "total"},
     ("db", "sql", "SELECT 1 AS one"): {"one"},
     ("checkpoint", "create", "small"): {"checkpoint_id", "run_id", "seq", "label", "made_by", "created"},
@@ -135,6 +137,31 @@ class TestRunning:
         shown = world("show", "large", "--json").json
         assert (shown["status"], shown["mode"]) == ("success", "workflow")
         assert [step["step"] for step in shown["steps"]] == ["load", "total", "check"]
+
+    @pytest.mark.parametrize(
+        ("target", "options", "result"),
+        [
+            ("greet", ["--input", "Ada Lovelace"], "str Ada Lovelace"),
+            ("greet", ["--input", "42"], "str 42"),
+            ("greet", ["--input", '"42"'], "str 42"),
+            ("double", ["--input", "42"], "int 42"),
+            ("label", ["-p", "name=007", "-p", "count=3"], "str 007, int 3"),
+            ("label", ["--input", '{"count": 3}', "-p", "name=true"], "str true, int 3"),
+        ],
+    )
+    def test_a_text_is_taken_as_it_is_where_the_input_is_one(self, wf, target, options, result):
+        (wf.folder / "words.py").write_text(
+            "from pydantic import BaseModel\nfrom wfkernel import Workflow\n"
+            "class Label(BaseModel):\n    name: str\n    count: int\n"
+            "def shown(x) -> str: return f'{type(x).__name__} {x}'\n"
+            "def both(x) -> str: return f'{shown(x.name)}, {shown(x.count)}'\n"
+            "greet = Workflow('greet', input=str).then(shown).commit()\n"
+            "double = Workflow('double', input=int).then(shown).commit()\n"
+            "label = Workflow('label', input=Label).then(both).commit()\n"
+        )
+        assert wf("run", f"words.py:{target}", *options, "--json").json["result"] == result
+        refused = wf("run", "words.py:double", "--input", "Ada")
+        assert (refused.status, "--input is not JSON" in refused.err) == (2, True)
 
     def test_a_failed_run_is_tried_again_where_it_failed(self, wf):
         (wf.folder / "broken").touch()

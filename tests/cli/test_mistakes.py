@@ -22,10 +22,12 @@ from tests.cli.conftest import REPOSITORY, Done, Wf
 from wfkernel.cli import app
 
 ABSENT = "nothing-here"
-NO_NEED = {("schema",), ("config",), ("db", "path"), ("search",), ("db", "backup")}
+NO_NEED = {("schema",), ("config",), ("db", "path"), ("db", "migrate"), ("search",), ("db", "backup")}
 """Commands that nothing they name has to be there for."""
 OF_THEIR_OWN = {("search",), ("db", "backup")}
 """Commands that refuse for another reason first: no words, a folder that is there already."""
+MAKES = {("db", "migrate")}
+"""Commands that make the store that is named, which have tests of their own."""
 MENDS = {("recover",)}
 """Commands that make a damaged store whole again, which have tests of their own."""
 MAKES_A_STORE = {("run",), ("start",), ("batch",)}
@@ -96,7 +98,7 @@ def newer_store(folder: Path, content: bytes) -> None:
 
 def where(command: Command, store: str) -> list[str]:
     """What names the store in folder `store` to a command that takes one."""
-    if command.path in MENDS and store in ("text", "torn"):
+    if (command.path in MENDS and store in ("text", "torn")) or (command.path in MAKES and store == "absent"):
         return []
     return ["--store", f"{store}/store.duckdb"] if command.has("--store") else []
 
@@ -112,6 +114,31 @@ def test_an_option_that_is_none(ended):
         done = ended(command.line("--nonsense"))
         assert done.status == 2, (command, done)
         assert "No such option" in done.err, (command, done)
+        assert len(done.err.splitlines()) == 1, (command, done)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (["ls", "-n", "0"], ["'-n' / '--limit'", "`wf ls -h`"]),
+        (["ls", "-n", "many"], ["'-n' / '--limit'", "`wf ls -h`"]),
+        (["checkpoint", "prune", "--keep", "-1"], ["'--keep'", "`wf checkpoint prune -h`"]),
+        (["nosuch"], ["'nosuch'", "`wf -h`"]),
+        (["db", "sql"], ["Missing argument", "`wf db sql -h`"]),
+        (["show", "a", "b"], ["unexpected extra argument", "`wf show -h`"]),
+    ],
+)  # fmt: skip
+def test_a_line_that_makes_no_sense_is_told_in_one_line(world, line, told):
+    done = world(*line)
+    assert (done.status, done.out, len(done.err.splitlines())) == (2, "", 1)
+    assert done.err.startswith("wf: ")
+    assert all(words in done.err for words in told), done.err
+
+
+def test_a_group_without_a_command_shows_what_it_has(world):
+    done = world("db")
+    assert done.status == 2
+    assert "migrate" in done.err + done.out
 
 
 def test_a_run_or_file_that_is_not_there(ended):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import signal
 import subprocess
@@ -94,6 +96,49 @@ def test_the_doctor_names_one_thing_where_one_thing_is_broken(folder: Path) -> N
         said = doctor.communicate()[0]
         assert (doctor.returncode, said.count("WRONG")) == (1, 1), said
         assert todo in said
+
+
+def test_a_store_that_may_only_be_read_is_read_and_stays_as_it_is(folder: Path) -> None:
+    assert wf(folder, "run", "jobs.py:orders", "-p", "rows=1", "--run-id", "r1").returncode == 0
+    killed = (
+        "import os, wfkernel\ndef one(x: int) -> int: return x\n"
+        "wfkernel.Workflow('left', input=int, store=wfkernel.open_store()).then(one).commit().run(1)\n"
+        "os.kill(os.getpid(), 9)"  # which leaves its journal
+    )
+    assert subprocess.run([sys.executable, "-c", killed], cwd=folder, check=False).returncode == -signal.SIGKILL
+    store = folder / ".wfkernel"
+    places = [place for place in (store, *store.rglob("*")) if place.is_dir() or place.suffix in (".duckdb", ".lock")]
+    older = folder / "older" / "store.duckdb"
+    older.parent.mkdir()
+    older.write_bytes(gzip.decompress((REPOSITORY / "tests" / "store" / "data" / "schema-1.duckdb.gz").read_bytes()))
+    places += [older.parent, older]
+    modes = {place: place.stat().st_mode for place in places}
+    before = {file: file.read_bytes() for file in store.rglob("*") if file.is_file()}
+    for place, mode in modes.items():
+        place.chmod(mode & 0o555)
+    try:
+        assert len(json.loads(wf(folder, "ls", "--json").stdout)) == 2
+        assert wf(folder, "search", "r1").returncode == 0
+        assert wf(folder, "fsck").returncode == 0
+        assert wf(folder, "ls", "--json", "--store", "older/store.duckdb").stdout.count("run_id") == 3
+        for command in (
+            ["checkpoint", "create", "r1"],
+            ["recover", "r1"],
+            ["prune"],
+            ["search", "--reindex"],
+            ["db", "migrate"],
+        ):
+            done = wf(folder, *command)
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+            assert "can only be read: it or its folder is write-protected" in done.stderr
+        assert wf(folder, "db", "backup", "copy").returncode == 0
+    finally:
+        for place, mode in modes.items():
+            place.chmod(mode)
+    assert {file: file.read_bytes() for file in store.rglob("*") if file.is_file()} == before
+    assert list(older.parent.iterdir()) == [older]
+    copied = wf(folder, "ls", "--json", "--store", "copy/store.duckdb")
+    assert len(json.loads(copied.stdout)) == 2
 
 
 def test_a_full_disk_and_a_pipe_that_nobody_reads_end_it_quietly(folder: Path) -> None:

@@ -488,3 +488,29 @@ def test_the_store_is_usable_while_a_run_is_going_on(tmp_path, notebook):
     finally:
         process.wait(timeout=180)
     assert process.returncode == 75
+
+
+def test_a_kernel_that_does_not_answer_is_replaced_before_anything_is_executed(tmp_path, monkeypatch):
+    shim = tmp_path / "shim.py"
+    shim.write_text(
+        "import pathlib, sys, time\n"
+        f"first = pathlib.Path({str(tmp_path / 'first')!r})\n"
+        "if not first.exists():\n"
+        "    first.touch()\n"
+        "    time.sleep(3600)\n"
+        "from ipykernel.kernelapp import launch_new_instance\n"
+        "launch_new_instance()\n"
+    )
+    spec = tmp_path / "jupyter" / "kernels" / "silent" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    argv = [sys.executable, str(shim), "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": argv, "display_name": "Silent", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    made = [cell for cell in cells() if cell.id in ("ext", "params", "load")]
+    kernelspec = {"name": "silent", "display_name": "Silent", "language": "python"}
+    nbformat.write(N.new_notebook(cells=made, metadata={"kernelspec": kernelspec}), tmp_path / "nb.ipynb")
+    options = ("--engine", "wfkernel", "--start-timeout", "15")
+    said = command(tmp_path, "papermill", "nb.ipynb", "out.ipynb", *options).stderr
+    assert "didn't respond in 15 seconds: another one is started" in said
+    assert (tmp_path / "first").exists()
+    assert ran(tmp_path) == ["load"]

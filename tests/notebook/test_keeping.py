@@ -57,7 +57,7 @@ class TestInCode:
     def test_a_workflow_makes_checkpoints_and_a_run_may_say_otherwise(self, store):
         wf = Workflow("w", input=int, store=store, checkpoints="every step").then(one).then(two).commit()
         assert wf.run(1).result == 4
-        assert checkpoints(store) == [("one", "every 1 steps"), ("two", "every 1 steps")]
+        assert checkpoints(store) == [("one", "every step"), ("two", "every step")]
         run = wf.create_run("r2", checkpoints="manual", durability="write")
         assert run.sync.start(1).result == 4
         assert len(store.checkpoints.all()) == 2
@@ -89,13 +89,13 @@ class TestInANotebook:
     def test_set_shows_changes_and_lasts(self, running):
         assert running.run("%workflow set").text.strip() == "durability fsync, checkpoints manual"
         set_ = running.run("%workflow set --durability write --checkpoints '1 step, keep 2'")
-        assert set_.text.strip() == "durability write, checkpoints every 1 steps, keep 2"
+        assert set_.text.strip() == "durability write, checkpoints every step, keep 2"
         for name in "abc":
             assert running.run(f"%%step {name}\n{name} = 1").status == "ok"
         assert running.run("%workflow new").status == "ok"  # which waits for the checkpoints
-        assert running.run("%workflow set").text.strip() == "durability write, checkpoints every 1 steps, keep 2"
+        assert running.run("%workflow set").text.strip() == "durability write, checkpoints every step, keep 2"
         found = running.value("[c.made_by for c in __import__('wfkernel').open_store().checkpoints.all()]")
-        assert found == "['every 1 steps, keep 2', 'every 1 steps, keep 2']"
+        assert found == "['every step, keep 2', 'every step, keep 2']"
         refused = running.run("%workflow set --durability exit")
         assert "durability 'exit' writes nothing before the run ends" in refused.text
 
@@ -109,8 +109,8 @@ def test_a_headless_run_is_told_with_flags(tmp_path, notebook):
     wf(tmp_path, "run", "nb.ipynb", "-o", "out.ipynb", "--checkpoints", "every step", "--durability", "write", code=75)
     store = open_store(tmp_path / ".wfkernel" / "store.duckdb")
     state = store.load(store.find("latest"))
-    assert (state.durability, state.checkpoints) == ("write", "every 1 steps")
-    assert {policy for _, policy in checkpoints(store)} == {"every 1 steps"}
+    assert (state.durability, state.checkpoints) == ("write", "every step")
+    assert {policy for _, policy in checkpoints(store)} == {"every step"}
     store.close()
 
 

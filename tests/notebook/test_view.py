@@ -96,7 +96,7 @@ def test_a_view_holds_what_a_person_needs_and_no_traceback():
         "approve",
         "publish",
     ]
-    assert step_of(a_run(), "train")["error"] == {"type": "ValueError", "message": "not a number"}
+    assert step_of(a_run(), "train")["error"] == {"type": "ValueError", "message": "not a number", "hint": ""}
     assert "secret.py" not in json.dumps(view)
 
 

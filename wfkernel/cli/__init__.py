@@ -11,6 +11,7 @@ how it went (`wfkernel.cli.shared`). What takes long shows that it is at work, o
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
@@ -30,7 +31,7 @@ FAMILIES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "headless": ("inspect", "batch", "export"),
     },
     "Look": {
-        "looking": ("ls", "show"),
+        "looking": ("ls", "show", "stats"),
         "following": ("events", "logs"),
         "comparing": ("diff", "history"),
         "replaying": ("replay",),
@@ -108,4 +109,4 @@ def main() -> None:
     """The ``wf`` command."""
     act_through("cli")
     with exit_in_one_line():
-        app()
+        sys.exit(app(standalone_mode=False) or 0)

@@ -75,6 +75,33 @@ def db_size(store: StoreOption = None, as_json: JsonOption = False) -> None:
     print_table(["", "size", ""], rows)
 
 
+@db.command("migrate")
+def db_migrate(
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", help="The store file, made if it is not there; default: as in `wf db path`."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the store to this version's schema, after a copy of it; opening it in any way does the same."""
+    from wfkernel.store.schema import newest_version
+    from wfkernel.store.store import open_store
+
+    database = open_store(store).database
+    with database.open(change=True):
+        done = database.migrated
+    if as_json:
+        before, copy = (done.before, done.copy) if done is not None else (newest_version(), None)
+        document = {"path": str(database.path), "from": before, "to": newest_version()}
+        print_json({**document, "backup": None if copy is None else str(copy)})
+    elif done is None:
+        typer.echo(f"{database.path} has schema version {newest_version()}, the newest: nothing to do")
+    elif done.copy is None:
+        typer.echo(f"{database.path}: a new store, with schema version {done.now}")
+    else:
+        typer.echo(f"{database.path}: from schema version {done.before} to {done.now}. As it was: {done.copy}")
+
+
 @db.command("backup")
 def db_backup(
     folder: Annotated[Path, typer.Argument(help="Where to; must not hold a store yet.")],

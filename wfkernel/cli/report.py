@@ -99,6 +99,8 @@ def print_run(state: RunState, store: Store, *, interrupted: bool = False) -> No
         typer.echo(f"result   {told if len(told) <= LONGEST else told[: LONGEST - 1] + '…'}")
     if state.error and not state.error.get("step"):
         typer.echo(f"error    {state.error.get('type', '')}: {state.error.get('message', '')}")
+        if hint := state.error.get("hint"):
+            typer.echo(f"hint     {hint}")
     if interrupted or state.status in ("suspended", "failed"):
         hints = resume_hints(state)
         for hint in hints[:HINTS]:
@@ -113,7 +115,8 @@ def _remark(step: StepState) -> str:
         refused = "".join(f"\nrefused: {path or 'answer'}: {message}" for path, message in step.suspension.problems)
         labels = f" (label {', '.join(step.suspension.labels)})" if step.suspension.labels else ""
         return step.suspension.message + labels + refused
-    return str((step.error or {}).get("message", ""))
+    error = step.error or {}
+    return str(error.get("message", "")) + (f"\nhint: {error['hint']}" if error.get("hint") else "")
 
 
 def exit_as(state: RunState, store: Store, as_json: bool) -> None:

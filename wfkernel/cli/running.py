@@ -32,6 +32,7 @@ from wfkernel.errors import AnswerInvalid, DefinitionError
 
 if TYPE_CHECKING:
     from wfkernel.engine.state import RunState, StepState
+    from wfkernel.plan.shape import Shape
     from wfkernel.store.store import Store
 
 commands = family()
@@ -70,7 +71,9 @@ def run(
     parameter: ParameterOption = None,
     input: InputOption = None,
     output: OutputOption = None,
-    run_id: Annotated[str | None, typer.Option("--run-id", help="What the run is called.")] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", help="What the run is called; one of this name begins anew.")
+    ] = None,
     durability: DurabilityOption = None,
     checkpoints: CheckpointsOption = None,
     imports: ImportOption = None,
@@ -303,13 +306,15 @@ def _input(workflow: Any, parameter: list[str] | None, text: str | None) -> Any:
     """The input of a workflow: the JSON of --input, with the fields given by -p."""
     from wfkernel.plan.reference import did_you_mean
 
-    value = _json("--input", text)
+    shape = workflow.input_shape
+    value = _typed(text, shape) if text is not None and _fits(text, shape) else _json("--input", text)
     declared = _declared(workflow)
+    known = shape.fields() if shape is not None else {}
     fields = {}
     for name, said in _parameters(parameter or []).items():
         if declared is not None and name not in declared:
             raise DefinitionError(f"-p {name}: {workflow.id} has no input '{name}'{did_you_mean(name, declared)}")
-        fields[name] = said if (declared or {}).get(name) == "string" else _value(said)
+        fields[name] = said if (declared or {}).get(name) == "string" else _typed(said, _shape_of(known.get(name)))
     if not fields:
         return value
     if value is not None and not isinstance(value, dict):
@@ -325,11 +330,32 @@ def _declared(workflow: Any) -> dict[str, Any] | None:
     return None if declared is None else {n: t.get("type") if isinstance(t, dict) else t for n, t in declared.items()}
 
 
-def _value(text: str) -> Any:
+def _typed(text: str, shape: Shape | None) -> Any:
+    """A value typed on a command line: JSON if that fits the type, otherwise the text itself."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return text
+    return text if shape is not None and not _fits(value, shape) and _fits(text, shape) else value
+
+
+def _fits(value: Any, shape: Shape | None) -> bool:
+    from wfkernel.plan.shape import Misfit
+
+    if shape is None or shape.accepts_anything:
+        return False
+    try:
+        shape.check(value)
+    except Misfit:
+        return False
+    return True
+
+
+def _shape_of(field: Any) -> Shape | None:
+    """The type of a field of a model or of a `TypedDict`."""
+    from wfkernel.plan.shape import Shape
+
+    return None if field is None else Shape(getattr(field, "annotation", field))
 
 
 def _parameters(pairs: list[str]) -> dict[str, str]:

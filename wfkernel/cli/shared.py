@@ -54,6 +54,9 @@ EXIT_STATUSES: Final = (
     "75 suspended, paused or sleeping (resume it), 130 interrupted"
 )
 
+MISTYPED: Final[Any] = typer.BadParameter.__base__
+"""What typer raises for a line it cannot make sense of: ``UsageError``, whose place depends on typer's version."""
+
 StoreOption = Annotated[
     Path | None, typer.Option("--store", help="The store file; default: WFKERNEL_STORE or .wfkernel in the project.")
 ]
@@ -84,6 +87,12 @@ def exit_in_one_line() -> Iterator[None]:
         for line in str(error).splitlines():
             typer.echo(f"wf: {line}", err=True)
         sys.exit(USAGE)
+    except MISTYPED as error:
+        _tell_mistyped(error)
+        sys.exit(USAGE)
+    except typer.Abort:  # Ctrl-D at a question
+        typer.echo("wf: aborted", err=True)
+        sys.exit(FAILED)
     except BrokenPipeError:
         raise
     except OSError as error:  # a folder that is not there or may not be written, a full disk
@@ -91,6 +100,16 @@ def exit_in_one_line() -> Iterator[None]:
             raise
         typer.echo(f"wf: {error.filename or 'what was printed'}: {error.strerror}", err=True)
         sys.exit(USAGE)
+
+
+def _tell_mistyped(error: Any) -> None:
+    """One line, and where to look the command up; a group that was called without one of its commands shows its help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    told = " ".join(error.format_message().split())
+    command = f"wf {error.ctx.command_path.partition('wf ')[2]}".strip() if error.ctx is not None else "wf"
+    typer.echo(f"wf: {told}{'' if told.endswith(('.', '?')) else '.'} `{command} -h` says what it takes.", err=True)
 
 
 def opened(path: Path | None) -> Store:

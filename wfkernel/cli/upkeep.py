@@ -105,6 +105,8 @@ def _recover_store(store: Store, backup: Path | None, as_json: bool) -> None:
             typer.echo("lost: what stood in the file alone; nothing in it can be read, not even which runs it had")
         for run_id in done.unread or ():
             typer.echo(f"lost: events of run {run_id} that stood in the file alone")
+        if done.unread_log:
+            typer.echo(f"lost: {done.unread_log} bytes at the end of DuckDB's log, which is damaged there")
         for problem in done.problems:
             typer.echo(str(problem))
     if not done.complete:

@@ -253,7 +253,7 @@ def _step(step: StepState, waits: list[str], now: float) -> dict[str, Any]:
 def _error(error: dict[str, Any] | None) -> dict[str, str] | None:
     if error is None:
         return None
-    return {name: tidy(str(error.get(name, ""))) for name in ("type", "message", "traceback")}
+    return {name: tidy(str(error.get(name, ""))) for name in ("type", "message", "hint", "traceback")}
 
 
 def _chart_of(state: RunState) -> tuple[Callable[[], Chart], Any]:

@@ -64,6 +64,24 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
         self._earlier = earlier
         self.suspended = False
         self.failure: CellExecutionError | None = None
+        self._start_options: dict[str, Any] = {}
+
+    def start_new_kernel(self, **kwargs: Any) -> None:
+        self._start_options = kwargs
+        super().start_new_kernel(**kwargs)
+
+    def start_new_kernel_client(self) -> Any:
+        """Connect to the kernel. One that does not answer is replaced once: nothing was executed in it yet.
+
+        The ports a kernel is to use are chosen before it takes them; now and then another process is quicker.
+        """
+        try:
+            return super().start_new_kernel_client()
+        except RuntimeError as error:
+            logger.warning("%s: another one is started", error)
+            self.km = self.create_kernel_manager()
+            super().start_new_kernel(**self._start_options)
+            return super().start_new_kernel_client()
 
     def papermill_execute_cells(self) -> None:
         if not any(LOAD_EXTENSION in cell.source for cell in self.nb.cells):

@@ -122,7 +122,7 @@ def _suspension_of(suspension: Suspension | None) -> dict[str, Any] | None:
 def _error_of(error: dict[str, Any] | None) -> dict[str, str] | None:
     if error is None:
         return None
-    return {"type": tidy(str(error.get("type", ""))), "message": tidy(str(error.get("message", "")))}
+    return {name: tidy(str(error.get(name, ""))) for name in ("type", "message", "hint")}
 
 
 def _progress_of(progress: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -248,6 +248,10 @@ def _error_words(error: dict[str, str]) -> str:
     return ": ".join(part for part in (error["type"], error["message"]) if part)
 
 
+def _error_lines(error: dict[str, str]) -> list[str]:
+    return _indented(_error_words(error)) + (_indented(f"hint: {error['hint']}") if error["hint"] else [])
+
+
 def _given_words(view: dict[str, Any]) -> str:
     params = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in view["params"].items()]
     return " · ".join([f"run {view['run_id']}", *params])
@@ -290,7 +294,7 @@ def render_text(view: dict[str, Any], step: str | None = None) -> str:
         lines += ["  " + line for line in _step_lines(each, width)]
     # A failed step has said it already.
     if view["error"] and not any(s["error"] for s in view["steps"]):
-        lines += _indented(_error_words(view["error"]))
+        lines += _error_lines(view["error"])
     return "\n".join(lines)
 
 
@@ -308,7 +312,7 @@ def _step_lines(step: dict[str, Any], width: int) -> list[str]:
     if step["progress"] and step["status"] == "success":
         lines += _indented(_progress_words(step["progress"]))
     if step["error"]:
-        lines += _indented(_error_words(step["error"]))
+        lines += _error_lines(step["error"])
     if suspension := step["suspension"]:
         lines += _indented(suspension["message"])
         if suspension["payload"] is not None:
@@ -448,7 +452,8 @@ def _progress_html(progress: dict[str, Any]) -> str:
 
 def _error_html(error: dict[str, str]) -> str:
     style = f"color:{_RED};white-space:pre-wrap;overflow-wrap:anywhere"
-    return f'<div style="{style}">{_html(_error_words(error))}</div>'
+    hint = f'<div style="{_MUTED}">{_html(error["hint"])}</div>' if error["hint"] else ""
+    return f'<div style="{style}">{_html(_error_words(error))}</div>{hint}'
 
 
 def _title_html(status: str, name: str, words: list[str]) -> str:

@@ -7,18 +7,20 @@
 const button = (text, onclick, attributes = {}) => el("button", { type: "button", class: "wf-button", onclick, ...attributes }, text);
 const problemsOf = (reply) => (reply.problems ?? []).map(([path, problem]) => (path ? `${path}: ${problem}` : problem)).join("; ");
 
-/** What went wrong, with the traceback folded. */
+/** What went wrong and what can be done about it, with the traceback folded. */
 function errorBox() {
   const words = el("p", { class: "wf-error", role: "alert" });
+  const hint = el("p", { class: "wf-note", hidden: true });
   const trace = el("pre", { tabindex: 0, "aria-label": "Traceback" });
   const fold = el("details", {}, el("summary", {}, "Traceback"), trace);
-  const node = el("div", { class: "wf-error-box", hidden: true }, words, fold);
+  const node = el("div", { class: "wf-error-box", hidden: true }, words, hint, fold);
   return {
     node,
     update(error, prefix = "") {
       node.hidden = !error;
       if (!error) return;
       say(words, prefix + errorWords(error));
+      say(hint, error.hint);
       fold.hidden = !error.traceback;
       if (trace.textContent !== error.traceback) trace.textContent = error.traceback;
     },
