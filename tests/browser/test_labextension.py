@@ -149,18 +149,20 @@ run
 """
 
 
-def in_sight(view: Locator, box: str) -> bool:
-    """Whether a box of the graph, once it is drawn, stands in what the graph's window shows."""
-    view.get_by_role("button", name=box).wait_for()
-    shown = view.get_by_role("button", name=box).bounding_box()
-    window = view.locator(".wf-canvas").bounding_box()
-    assert shown is not None
-    assert window is not None
-    height = min(window["height"], view.page.viewport_size["height"] - window["y"])
-    return (
-        window["x"] <= shown["x"] <= window["x"] + window["width"] - shown["width"]
-        and window["y"] <= shown["y"] <= window["y"] + height - shown["height"]
-    )
+def wait_in_sight(view: Locator, box: str) -> None:
+    """Wait until a box of the graph stands in what the graph's window shows; a view that draws anew has none for a moment."""
+    canvas, node = view.locator(".wf-canvas"), view.get_by_role("button", name=box)
+    deadline = time.monotonic() + 60
+    while True:
+        node.wait_for()
+        shown, window = node.bounding_box(), canvas.bounding_box()
+        if shown is not None and window is not None:
+            height = min(window["height"], view.page.viewport_size["height"] - window["y"])
+            across = window["x"] <= shown["x"] <= window["x"] + window["width"] - shown["width"]
+            if across and window["y"] <= shown["y"] <= window["y"] + height - shown["height"]:
+                return
+        assert time.monotonic() < deadline, f"{box}: {shown} is not in {window}"
+        view.page.wait_for_timeout(50)
 
 
 @in_both
@@ -170,13 +172,13 @@ def test_a_workflow_beside_the_notebook_is_opened_at_its_present_step_and_stoppe
     notebook.run_all()
     inline = notebook.cell(0).locator(".wf-run")
     inline.scroll_into_view_if_needed()
-    assert in_sight(inline, "step task_30, running")
+    wait_in_sight(inline, "step task_30, running")
     run = panel(notebook.page).get_by_role("listitem").filter(has_text=f"beside-{name}")
     expect(run.locator(".wf-Runs-chip")).to_have_text("running")
     run.get_by_role("button", name=f"beside-{name}").click()
     opened = notebook.page.locator(".wf-Runs-view .wf-run")
     opened.wait_for()
-    assert in_sight(opened, "step task_30, running")
+    wait_in_sight(opened, "step task_30, running")
     notebook.page.screenshot(path=tmp_path / "beside.png")
     expect(run.get_by_role("button", name="Suspend")).to_be_visible()
     run.get_by_role("button", name="Cancel").click()

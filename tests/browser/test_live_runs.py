@@ -54,7 +54,7 @@ async def hold(x) -> int:
 @step
 def publish(x) -> int:
     if broken:
-        raise ValueError("not a number")
+        raise ConnectionError("nobody is there")
     return x
 
 inner = Workflow("check").then(hold).commit()
@@ -130,9 +130,12 @@ def test_a_run_is_followed_from_graph_to_traceback(nightly):
     expect(view.locator("mark.wf-hit")).to_have_text("part 2")
 
     go_on(nightly)
-    expect(view.get_by_role("alert").first).to_contain_text("publish: ValueError: not a number", timeout=TIMEOUT)
+    expect(view.get_by_role("alert").first).to_contain_text(
+        "publish: ConnectionError: nobody is there", timeout=TIMEOUT
+    )
+    expect(view.get_by_text("is the address right").first).to_be_visible()
     view.get_by_text("Traceback").first.click()
-    expect(view.get_by_label("Traceback").first).to_contain_text('raise ValueError("not a number")')
+    expect(view.get_by_label("Traceback").first).to_contain_text('raise ConnectionError("nobody is there")')
     view.get_by_role("tab", name="Timeline").click()
     expect(view.get_by_role("listitem").filter(has_text="all.double[2]")).to_be_visible()
     shot(view, "timeline")
@@ -150,7 +153,7 @@ def test_what_the_file_keeps_of_a_run_at_rest_is_a_picture_and_the_page_stays_li
     nightly.wait_idle()
     [output] = nightly.save().cells[1].outputs
     assert set(output.data) == {"text/html", "text/plain"}
-    assert "not a number" in output.data["text/html"]
+    assert "nobody is there" in output.data["text/html"]
     expect(nightly.view).to_be_visible()
 
 
@@ -161,7 +164,7 @@ def test_a_page_that_is_reloaded_shows_the_truth(lab, nightly):
     nightly.view.get_by_role("alert").first.wait_for()
     again = lab.reopen(nightly.path, nightly.app)
     view = again.cell(1).locator(".wf-run")
-    expect(view.get_by_role("alert").first).to_contain_text("not a number", timeout=TIMEOUT)
+    expect(view.get_by_role("alert").first).to_contain_text("nobody is there", timeout=TIMEOUT)
     view.get_by_role("tab", name="Log").click()
     expect(view.get_by_role("log").first).to_contain_text("reading part 29")
 
