@@ -39,7 +39,7 @@ def write(folder: str, mode: str) -> None:
     """A run after the other until the file `stop` is there."""
     store = new_store(folder)
     if mode == "served":
-        store.database.notify = lambda: None  # the server moves this journal
+        store.database.notify = lambda size: None  # the server moves this journal
     number = 0
     while True:
         run = new_script(store, f"w{os.getpid()}-{number}", "fsync")
