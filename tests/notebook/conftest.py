@@ -7,6 +7,7 @@ import os
 import queue
 import re
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -66,7 +67,9 @@ class Kernel:
         environment = {**os.environ, **env}
         if notebook:
             environment["JPY_SESSION_NAME"] = str(folder / notebook)
-        self.manager = KernelManager(kernel_name="python3")
+        # Not TCP: its ports are chosen before the kernel takes them, and now and then another process is quicker.
+        self._sockets = tempfile.TemporaryDirectory(prefix="wf")
+        self.manager = KernelManager(kernel_name="python3", transport="ipc", ip=f"{self._sockets.name}/k")
         self.manager.start_kernel(env=environment, cwd=str(folder))
         self.client: BlockingKernelClient = self.manager.blocking_client()
         self.client.start_channels()
@@ -177,6 +180,7 @@ class Kernel:
             self.manager.shutdown_kernel(now=now)
         else:
             self.manager.cleanup_resources()
+        self._sockets.cleanup()
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def test_the_wheel_brings_a_kernelspec_whose_kernel_needs_no_load_ext(installed,
         [sys.executable, "-m", "jupyter_client.kernelspecapp", "list", "--json"], capture_output=True, check=True
     )
     assert json.loads(listed.stdout)["kernelspecs"]["wfkernel"]["spec"]["display_name"] == "Python 3 (wfkernel)"
-    manager = KernelManager(kernel_name="wfkernel")
+    manager = KernelManager(kernel_name="wfkernel", transport="ipc", ip=str(tmp_path / "k"))
     manager.start_kernel(cwd=str(tmp_path))
     try:
         client = manager.blocking_client()
