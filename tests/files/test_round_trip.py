@@ -180,6 +180,15 @@ def test_limits_come_back_and_no_limits_are_none() -> None:
     assert "limits" not in to_yaml(Workflow("w").then(code.increase).commit())
 
 
+def test_where_a_failed_run_rolls_back_to_comes_back_and_has_to_be_a_step() -> None:
+    text = to_yaml(Workflow("w", rollback_to="increase").then(code.increase).commit())
+    made = back(text)
+    assert isinstance(made, Workflow)
+    assert made.options.rollback_to == "increase"
+    wrong = check_text(text.replace("rollback_to: increase", "rollback_to: increse"), "w.wf.yaml", Path(__file__).parent)
+    assert "w.wf.yaml:2:14: 'increse' is none of the steps (did you mean 'increase'?)" in str(wrong.problems[0])
+
+
 def test_agents_and_commands_come_back() -> None:
     text = """
 id: w

@@ -23,15 +23,16 @@ from wfkernel.plan.step import StepSpec
 __all__ = ["compensate"]
 
 
-async def compensate(core: Core, error: dict[str, Any]) -> None:
-    """Undo everything this run has done that can be undone and is not undone yet."""
+async def compensate(core: Core, error: dict[str, Any], *, after: int = 0) -> None:
+    """Undo what this run has done since its event `after`, as far as it can be undone and is not undone yet."""
     recorder = core.recorder
     state = core.state
-    if not state.compensable:
+    steps = sum(state.step(path).done_seq > after for path, _, _ in state.compensable)
+    if not steps:
         return
     if state.failure is None:
-        await recorder.record(ev.RUN_COMPENSATING, {"error": error, "steps": len(state.compensable)})
-    while state.compensated < len(state.compensable):
+        await recorder.record(ev.RUN_COMPENSATING, {"error": error, "steps": steps})
+    while state.compensated < steps:
         path, given, output = state.compensable[-1 - state.compensated]
         spec: StepSpec | None = core.functions.get(path)
         output, given = reveal(output, recorder.codec), reveal(given, recorder.codec)

@@ -42,9 +42,11 @@ _RETRY: Final = ("retries", "backoff", "jitter")
 _CODE: Final = ("compensate", "resume", "suspend", "state")
 
 
-def plain(id: str, *, limits: Limits | None = None, **about: Any) -> Definition:
+def plain(id: str, *, limits: Limits | None = None, rollback_to: str = "", **about: Any) -> Definition:
     """What a workflow of a file becomes where nothing else is said: one with limits has a life of its own."""
-    return Definition(id, **about) if limits is None else Workflow(id, limits=limits, **about)
+    if limits is None and not rollback_to:
+        return Definition(id, **about)
+    return Workflow(id, limits=limits, rollback_to=rollback_to, **about)
 
 
 def compile_workflow(loaded: Loaded, make: Callable[..., Definition] = plain) -> Definition:
@@ -103,7 +105,8 @@ class _Compiler:
             made = self._make(
                 document.id or document.name or Path(self._loaded.file).name.partition(".")[0] or "workflow",
                 description=document.description, retries=document.retries, delay=document.delay,
-                metadata={**document.metadata, **about}, limits=self.limits(), **types,
+                metadata={**document.metadata, **about}, limits=self.limits(), rollback_to=document.rollback_to,
+                **types,
             )  # fmt: skip
         except DefinitionError as error:
             self.note(error, at)

@@ -388,6 +388,7 @@ def workflow(
     on_start: Callback | None = None,
     on_finish: Callback | None = None,
     on_error: Callback | None = None,
+    rollback_to: str = "",
 ) -> Callable[[Callable[..., Any]], DurableFunction]: ...
 
 

@@ -17,6 +17,7 @@ from wfkernel.engine.options import Callback, Options, Program
 from wfkernel.engine.result import RunInfo, RunResult, make_result, suspended_paths
 from wfkernel.engine.scope import StateScope
 from wfkernel.engine.signal import signalled_by
+from wfkernel.engine.travel import done_after, rollback_seq, state_at
 from wfkernel.engine.values import reveal_fields
 
 __all__ = ["Execution", "called", "tell"]
@@ -82,9 +83,13 @@ class Execution:
         verdict, _ = await core.fire("run.error", failed.path, failed.error, scope=scope)
         if isinstance(verdict, Replace):
             return await self.end("success", verdict.value, scope)
-        await compensate(core, failed.error)
+        to = self.options.rollback_to
+        await compensate(core, failed.error, after=rollback_seq(core.state, to))
         if core.signal.is_set():  # meanwhile
             return await self.end("canceled", None, scope)
+        if to:
+            scope = StateScope(None, state_at(core.state, to, self.options.codec))
+            core.recorder.emit(ev.RUN_ROLLBACK, {"to": to, "state": scope.snapshot(), "again": done_after(core.state, to)})
         status = "tripwire" if "tripwire" in failed.error else "failed"
         error = failed.error if "step" in failed.error or not failed.path else {**failed.error, "step": failed.path}
         return await self.end(status, None, scope, error, failed.exception)

@@ -105,6 +105,8 @@ class _Exporter:
         if isinstance(plan, Workflow) and plan.options.limits != Options().limits:
             limits = asdict(plan.options.limits)
             found["limits"] = {name: _short(most) for name, most in limits.items() if most is not None}
+        if isinstance(plan, Workflow) and plan.options.rollback_to:
+            found["rollback_to"] = plan.options.rollback_to
         if plan.vars:
             found["vars"] = plan.vars
         if metadata:

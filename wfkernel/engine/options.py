@@ -52,6 +52,8 @@ class Options:
     on_start: Callback | None = None
     on_finish: Callback | None = None
     on_error: Callback | None = None
+    rollback_to: str = ""
+    """The step whose state a run that fails goes back to, or `START`; empty: it keeps what it set."""
 
     def __post_init__(self) -> None:
         if self.codec is None and isinstance(self.store, Codec):  # a store that knows how to keep values

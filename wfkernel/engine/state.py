@@ -146,6 +146,8 @@ class RunState:
     """How many of them, from the end, are undone."""
     failure: dict[str, Any] | None = None
     """The error that is being compensated for."""
+    again: Sequence[str] = ()
+    """What a retry does again of what had finished: the run was rolled back behind it."""
     chart: dict[str, Any] = field(default_factory=dict)
     """The plan as boxes and arrows (`wfkernel.plan.chart`), where the run has one."""
     definition: str = ""
@@ -332,6 +334,7 @@ def _run_travel(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.in_flight.clear()
     state.owner = payload.get("owner", state.owner)
     state.ended_at = state.error = state.failure = state.result = state.wake_at = None
+    state.compensated, state.again = 0, ()
     for path in payload["dropped"]:
         state.forget(path)
     for path in payload.get("undecided", ()):
@@ -359,6 +362,7 @@ def _run_drift(state: RunState, event: Event, payload: dict[str, Any]) -> None:
 
 def _run_rollback(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.initial = payload["state"]
+    state.again = payload.get("again", state.again)
     for step in state.steps.values():
         step.changes = None
 

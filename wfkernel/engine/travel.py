@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.answers import answer_event, plain_answer
@@ -13,7 +13,23 @@ from wfkernel.engine.options import Program
 from wfkernel.engine.state import RunState, StepState, parent_path
 from wfkernel.engine.values import Codec, reveal_fields, stored_value
 
-__all__ = ["Change", "Given", "encoded", "forgetting", "retry_events", "state_after", "travel_events"]
+__all__ = [
+    "START",
+    "Change",
+    "Given",
+    "done_after",
+    "encoded",
+    "forgetting",
+    "retry_events",
+    "rollback_seq",
+    "state_after",
+    "state_at",
+    "travel_events",
+]
+
+START: Final = "start"
+"""Where a run began, as a place to roll back to."""
+_LISTS: Final = ("dropped", "undecided", "reopened")
 
 Change = tuple[str, str, dict[str, Any]]
 """(type, path, payload) of an event to be added."""
@@ -58,9 +74,7 @@ def forgetting(known: RunState, target: str) -> dict[str, list[str]]:
         raise TimeTravelRefused(
             f"Cannot time travel to step '{target}': the run has no such step. It has {', '.join(paths) or 'none'}."
         )
-    around, at = [], target
-    while at := parent_path(at):
-        around.append(at)
+    around = _around(target)
     undecided = [path for path in known.decisions if path not in known.steps and parent_path(path) in around]
     dropped = [path for path in paths[paths.index(target) :] if path not in around]
     return {"dropped": dropped, "undecided": undecided, "reopened": around}
@@ -70,8 +84,13 @@ def retry_events(program: Program, known: RunState, codec: Codec | None) -> list
     """The events that take a run that ended early back to where it was before that: what failed or was cut short is to be
     done again, what is finished is not, items of a foreach and answers included.
 
-    A run that was compensated for goes back to the earliest step that was undone.
+    A run that was compensated for goes back to the earliest step that was undone, one that was rolled back to where that led.
     """
+    if known.again:
+        bodies = [program.plan_travel(known, path, {}, False) for path in known.again]
+        lists = {name: list(dict.fromkeys(path for body in bodies for path in body[name])) for name in _LISTS}
+        lists["reopened"] = [path for path in lists["reopened"] if path not in lists["dropped"]]
+        return [(ev.RUN_TRAVEL, "", {"status": "running", "to": known.again[0], **lists})]
     undone = {path for path, _, _ in known.compensable[len(known.compensable) - known.compensated :]}
     if undone:
         first = next(path for path in known.steps if path in undone)
@@ -99,6 +118,37 @@ def _uncaught(known: RunState, failed: list[StepState]) -> list[StepState]:
     return [step for step in failed if step is cause or (step.ended_at or 0.0) >= last]
 
 
+def rollback_seq(known: RunState, to: str) -> int:
+    """The event with which step `to` ended; 0 for `START` and for a step that has not finished."""
+    at = known.steps.get(to)
+    return at.done_seq if at is not None else 0
+
+
+def state_at(known: RunState, to: str, codec: Codec | None) -> dict[str, Any]:
+    """The run's state when step `to` had ended; for `START` and a step that has not finished what the run began with."""
+    at = known.steps.get(to)
+    return state_after(known, at, codec) if at is not None and at.done_seq else reveal_fields(known.initial, codec)
+
+
+def done_after(known: RunState, to: str) -> list[str]:
+    """The steps that a run which was rolled back to `to` has to do again, without what is inside them."""
+    point, around = rollback_seq(known, to), _around(to)
+    return [
+        path
+        for path, step in known.steps.items()
+        if step.started_at and path not in {to, *around} and parent_path(path) in {"", *around}
+        and (not step.done_seq or step.done_seq > point)
+    ]  # fmt: skip
+
+
+def _around(path: str) -> list[str]:
+    """What the step at `path` is inside of, the innermost first."""
+    found = []
+    while path := parent_path(path):
+        found.append(path)
+    return found
+
+
 def state_after(known: RunState, at: StepState, codec: Codec | None) -> dict[str, Any]:
     """The run's state as it was when the step `at` had ended, as that step saw it.
 
@@ -106,9 +156,7 @@ def state_after(known: RunState, at: StepState, codec: Codec | None) -> dict[str
     among what that one set. Steps inside others beside `at` are not seen by it.
     """
     values = reveal_fields(known.initial, codec)
-    around = {at.path}
-    while parent := parent_path(min(around, key=len)):
-        around.add(parent)
+    around = {at.path, *_around(at.path)}
     for step in sorted(known.steps.values(), key=lambda step: step.done_seq):
         if step.changes and step.done_seq <= at.done_seq and parent_path(step.path) in {"", *around}:
             if step is at or step.path not in around:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.clock import SYSTEM_CLOCK, Clock
@@ -29,11 +29,14 @@ from wfkernel.engine.run import Run, get_run
 from wfkernel.engine.scope import ConflictRule, StateScope
 from wfkernel.engine.sessions import Session
 from wfkernel.engine.state import INDEX, RunState
+from wfkernel.engine.travel import START
 from wfkernel.engine.values import Codec
+from wfkernel.errors import DefinitionError
 from wfkernel.plan import nodes
 from wfkernel.plan.builder import Definition, bodies_of
 from wfkernel.plan.chart import Chart, chart_of_plan
 from wfkernel.plan.duration import Duration, seconds
+from wfkernel.plan.reference import did_you_mean
 from wfkernel.plan.step import StepSpec
 
 __all__ = ["Workflow"]
@@ -59,6 +62,9 @@ class Workflow(Definition):
         validate: whether input of workflow and steps is validated.
         park: sleeps longer than this (seconds or text) end the process's work on the run; `wake` takes it up again.
         on_start, on_finish, on_error: called with a `RunInfo`.
+        rollback_to: a step (or a path ``nested.step``); of a workflow inside another, the outermost decides. A run that fails has the state it had when that step ended; what
+            finished after it is undone where it has a compensation, and `Run.retry` does it again. With ``start``, or when the
+            step was not reached: all of it, and the state the run began with.
     """
 
     def __init__(
@@ -87,6 +93,7 @@ class Workflow(Definition):
         on_start: Callback | None = None,
         on_finish: Callback | None = None,
         on_error: Callback | None = None,
+        rollback_to: str = "",
     ) -> None:
         super().__init__(
             id, input=input, output=output, state=state, description=description, retries=retries, delay=delay,
@@ -97,13 +104,21 @@ class Workflow(Definition):
         self.options = Options(
             store=store, codec=codec, migrations=migrations, clock=clock, hooks=hooks, **chosen,
             conflict=on_conflict, validate=validate, park=seconds(park) if park is not None else None,
-            on_start=on_start, on_finish=on_finish, on_error=on_error,
+            on_start=on_start, on_finish=on_finish, on_error=on_error, rollback_to=rollback_to,
         )  # fmt: skip
         self.on_drift = checked_policy(id, on_drift)
         self.source = ""
         """What it was loaded from."""
         self.imports: list[str] = []
         """Modules that were imported for it: what registered its agents."""
+
+    def commit(self) -> Self:
+        """Freeze the flow after checking it as a whole, `rollback_to` included."""
+        to = self.options.rollback_to
+        if to and to != START and not any(_holds(node, to.partition(".")[0]) for node in self.nodes):
+            known = [node.id for node in self.nodes]
+            raise DefinitionError(f"workflow '{self.id}': rollback_to '{to}' is none of its steps{did_you_mean(to, known)}")
+        return super().commit()
 
     def create_run(
         self, run_id: str | None = None, *, session: Session | None = None, resource: str = "",

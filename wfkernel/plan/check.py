@@ -104,6 +104,9 @@ class Checker:
         constants = {**_dict(data.get("vars")), **_dict(data.get("context"))}
         visible = Visible(inputs=inputs, vars=frozenset(constants))
         after = self.scope(data.get("steps"), (*path, "steps"), visible)
+        to = str(data.get("rollback_to") or "start").partition(".")[0]
+        if to != "start" and to not in after.steps:
+            self.note(f"'{to}' is none of the steps{did_you_mean(to, sorted(after.steps))}", (*path, "rollback_to"))
         self.expressions(data.get("output"), (*path, "output"), after)
         self.agents = known_agents
 

@@ -424,6 +424,8 @@ class Document(Strict):
     delay: Annotated[Length, Field(description="The wait before a retry, for steps that say nothing of their own.")] = 0
     limits: LimitsEntry | None = None
     """How far a run may go."""
+    rollback_to: str = ""
+    """A step. A run that fails has the state it had when that step ended, and a retry does again what came after; `start`: all."""
     agents: dict[str, CodeReference] = {}
     """Agents by name: the address of a function, or of an object with a method `run`."""
     vars: dict[str, Any] = {}
