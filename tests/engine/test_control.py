@@ -385,6 +385,37 @@ def test_runs_of_a_session_share_its_state_artifacts_and_history(tmp_path: Path)
     assert [(run["workflow"], run["status"]) for run in again.history] == [("w", "success")] * 2
 
 
+def test_a_session_remembers_what_failed_in_its_runs_once_and_with_what_helps(tmp_path: Path) -> None:
+    tries: list[int] = []
+
+    async def reach(x: Any) -> Any:
+        tries.append(1)
+        raise ConnectionError("no route")
+
+    async def wait(x: Any, ctx: Any) -> Any:
+        return ctx.suspend()
+
+    inner = Workflow("inner").then(step(reach, retries=1), continue_on_error=True).then(wait).commit()
+    run = Workflow("outer").then(inner).then(fail).commit().create_run(session=Session("s", tmp_path))
+    go(run.start(1))
+    assert len(tries) == 2
+    (noted,) = Session("s", tmp_path).errors  # another process would see the same
+    assert {**noted, "ts": 0.0, "hint": ""} == {
+        "run_id": run.run_id, "workflow": "outer", "step": "inner.reach", "type": "ConnectionError", "message": "no route",
+        "kind": "network_failure", "retryable": True, "hint": "", "ts": 0.0,
+    }  # fmt: skip
+    assert noted["hint"]
+    go(run.resume({}))
+    assert [error["step"] for error in Session("s", tmp_path).errors] == ["inner.reach", "fail"]
+
+
+def test_a_session_remembers_the_newest_hundred_failures() -> None:
+    session = Session("s")
+    session.note_run("r", "w", "failed", [{"step": f"s{n}", "ts": float(n)} for n in range(150)])
+    session.note_run("r2", "w", "failed", [{"step": "last", "ts": 200.0}])
+    assert [error["step"] for error in session.errors] == [f"s{n}" for n in range(51, 150)] + ["last"]
+
+
 def test_a_run_that_goes_on_elsewhere_has_its_session_again(tmp_path: Path) -> None:
     async def ask(x: Any, ctx: Any) -> Any:
         ctx.session.set(asked=x)

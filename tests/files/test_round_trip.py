@@ -185,7 +185,9 @@ def test_where_a_failed_run_rolls_back_to_comes_back_and_has_to_be_a_step() -> N
     made = back(text)
     assert isinstance(made, Workflow)
     assert made.options.rollback_to == "increase"
-    wrong = check_text(text.replace("rollback_to: increase", "rollback_to: increse"), "w.wf.yaml", Path(__file__).parent)
+    wrong = check_text(
+        text.replace("rollback_to: increase", "rollback_to: increse"), "w.wf.yaml", Path(__file__).parent
+    )
     assert "w.wf.yaml:2:14: 'increse' is none of the steps (did you mean 'increase'?)" in str(wrong.problems[0])
 
 

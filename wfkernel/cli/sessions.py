@@ -12,7 +12,7 @@ from wfkernel.errors import WorkflowError
 commands = family()
 session = group(commands, "session", "Runs that share a session.")
 
-_RUNS = """SELECT s.session, r.run_id, r.workflow, r.status, r.started_at FROM runs r JOIN (
+_RUNS = """SELECT s.session, r.run_id, r.workflow, r.status, r.started_at, r.error FROM runs r JOIN (
     SELECT DISTINCT ON (run_id) run_id, payload->>'$.session' AS session FROM events WHERE type = 'run.start'
     ORDER BY run_id, seq DESC) s USING (run_id) WHERE s.session <> '' ORDER BY r.started_at"""
 
@@ -39,7 +39,7 @@ def session_show(
     if not runs:
         raise WorkflowError(f"no run belongs to a session '{name}'. `wf session ls` lists the sessions.")
     if as_json:
-        names = ("run_id", "workflow", "status", "started_at")
+        names = ("run_id", "workflow", "status", "started_at", "error")
         print_json({"session": name, "runs": [dict(zip(names, run, strict=True)) for run in runs]})
     else:
-        print_table(["run", "workflow", "status", "started (UTC)"], runs)
+        print_table(["run", "workflow", "status", "started (UTC)", "error"], runs)

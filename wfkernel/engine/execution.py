@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from typing import Any
+from typing import Any, Final
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.attempt import error_of
@@ -17,11 +17,14 @@ from wfkernel.engine.options import Callback, Options, Program
 from wfkernel.engine.result import RunInfo, RunResult, make_result, suspended_paths
 from wfkernel.engine.scope import StateScope
 from wfkernel.engine.signal import signalled_by
+from wfkernel.engine.state import parent_path
 from wfkernel.engine.travel import done_after, rollback_seq, state_at
 from wfkernel.engine.values import reveal_fields
 
 __all__ = ["Execution", "called", "tell"]
 
+_NOTED: Final = ("type", "message", "kind", "retryable", "hint")
+"""What a session remembers of an error."""
 _log = logging.getLogger("wfkernel")
 
 
@@ -30,6 +33,7 @@ class Execution:
 
     def __init__(self, program: Program, options: Options, core: Core, session_id: str) -> None:
         self.program, self.options, self.core, self._session_id = program, options, core, session_id
+        self._began = core.clock.now()
 
     async def run(self, value: Any) -> RunResult:
         """Execute the program to wherever it gets; the result says where that is."""
@@ -89,7 +93,9 @@ class Execution:
             return await self.end("canceled", None, scope)
         if to:
             scope = StateScope(None, state_at(core.state, to, self.options.codec))
-            core.recorder.emit(ev.RUN_ROLLBACK, {"to": to, "state": scope.snapshot(), "again": done_after(core.state, to)})
+            core.recorder.emit(
+                ev.RUN_ROLLBACK, {"to": to, "state": scope.snapshot(), "again": done_after(core.state, to)}
+            )
         status = "tripwire" if "tripwire" in failed.error else "failed"
         error = failed.error if "step" in failed.error or not failed.path else {**failed.error, "step": failed.path}
         return await self.end(status, None, scope, error, failed.exception)
@@ -120,11 +126,27 @@ class Execution:
         core = self.core
         result = make_result(core.state, self.options.codec, values, exception)
         if core.session is not None:
-            core.session.note_run(core.state.run_id, self.program.id, result.status)
+            core.session.note_run(core.state.run_id, self.program.id, result.status, self._errors(result.error))
         if callbacks and (self.options.on_finish is not None or self.options.on_error is not None):
             await tell(self.options, self._info(result))
         core.recorder.hub.close()
         return result
+
+    def _errors(self, error: dict[str, Any] | None) -> list[dict[str, Any]]:
+        """What failed for good in this life of the run, in order; last the run itself, where that says something else."""
+        steps = [step for step in self.core.state.steps.values() if step.status == "failed" and step.error is not None]
+        within = {parent_path(step.path) for step in steps}  # a workflow failed with what failed in it
+        late = [step for step in steps if step.path not in within and (step.ended_at or 0.0) >= self._began]
+        failed = [
+            (step.path, step.ended_at, step.error or {}) for step in sorted(late, key=lambda s: s.ended_at or 0.0)
+        ]
+        known = {(found["type"], found["message"]) for _, _, found in failed}
+        if error is not None and (error["type"], error["message"]) not in known:
+            failed.append((error.get("step", ""), self.core.clock.now(), error))
+        return [
+            {"step": path, **{name: found[name] for name in _NOTED if name in found}, "ts": at}
+            for path, at, found in failed
+        ]
 
     def _info(self, result: RunResult) -> RunInfo:
         state = self.core.state

@@ -13,15 +13,19 @@ import os
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from wfkernel.engine.failures import SessionError
 from wfkernel.engine.migration import FIRST, StateMigration, Version, migrated, newest
 from wfkernel.engine.values import Codec
 
-__all__ = ["Inheritance", "Session"]
+__all__ = ["ERRORS", "Inheritance", "Session"]
+
+ERRORS: Final = 100
+"""How many failures a session remembers."""
 
 Inheritance = Literal["inherit", "isolate", "copy"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -47,6 +51,7 @@ class Session:
         self._state: dict[str, Any] = {}
         self._artifacts: dict[str, Any] = {}
         self._history: list[dict[str, Any]] = []
+        self._errors: deque[dict[str, Any]] = deque(maxlen=ERRORS)
         self._migrations = migrations
         self._wanted = newest(migrations, f"session '{id}'")
         self._version: Version = FIRST
@@ -107,9 +112,24 @@ class Session:
             self._catch_up()
             return list(self._history)
 
-    def note_run(self, run_id: str, workflow: str, status: str) -> None:
-        """Add a run to the history; the engine does this."""
-        self._append({"run": {"run_id": run_id, "workflow": workflow, "status": status, "ts": time.time()}})
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """What failed last in the runs of the session, at most `ERRORS`, oldest first: `run_id`, `workflow`, `step` (empty for
+        the run itself), `type`, `message`, `kind`, `retryable`, `hint`, `ts`.
+
+        Those of all runs in a store are found by their words: ``store.context.search(words, kind="error", session=id)``.
+        """
+        with self._lock:
+            self._catch_up()
+            return [dict(error) for error in self._errors]
+
+    def note_run(self, run_id: str, workflow: str, status: str, errors: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Add a run to the history, and what failed in it; the engine does this."""
+        about = {"run_id": run_id, "workflow": workflow}
+        entry: dict[str, Any] = {"run": {**about, "status": status, "ts": time.time()}}
+        if errors:
+            entry["errors"] = [{**about, **error} for error in errors[-ERRORS:]]
+        self._append(entry)
 
     # -- runs that go on elsewhere -------------------------------------------------------------------------------------
 
@@ -218,6 +238,7 @@ class Session:
             self._artifacts[entry["artifact"]] = self._decode(entry["value"])
         elif "run" in entry:
             self._history.append(entry["run"])
+            self._errors.extend(entry.get("errors", ()))
 
     def _encode(self, value: Any) -> Any:
         return self._codec.encode(value, durable=True) if self._codec is not None and self._file is not None else value

@@ -117,7 +117,9 @@ class Workflow(Definition):
         to = self.options.rollback_to
         if to and to != START and not any(_holds(node, to.partition(".")[0]) for node in self.nodes):
             known = [node.id for node in self.nodes]
-            raise DefinitionError(f"workflow '{self.id}': rollback_to '{to}' is none of its steps{did_you_mean(to, known)}")
+            raise DefinitionError(
+                f"workflow '{self.id}': rollback_to '{to}' is none of its steps{did_you_mean(to, known)}"
+            )
         return super().commit()
 
     def create_run(
