@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock, Timeout
 
-from wfkernel.store.locks import Held, ProcessLock
+from wfkernel.store.locks import Held, ProcessLock, is_held
 
 HOLDER = """
 import sys, time
@@ -93,6 +93,37 @@ def test_a_forked_process_that_lets_go_leaves_its_parent_the_lock(tmp_path: Path
         ProcessLock(tmp_path / "a.lock").acquire()
     lock.release()
     ProcessLock(tmp_path / "a.lock").acquire()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_lock_ends_with_its_process_whatever_that_has_forked(tmp_path: Path) -> None:
+    lock = ProcessLock(tmp_path / "a.lock")
+    code = HOLDER.format(how=f"{OURS}\nimport os\nif os.fork() == 0: time.sleep(60)")
+    command = [sys.executable, "-c", code, str(tmp_path / "a.lock")]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True, start_new_session=True
+    ) as held:
+        assert held.stdout is not None
+        assert held.stdout.readline() == "held\n"
+        with pytest.raises(Held):
+            lock.acquire()
+        held.kill()
+        lock.acquire(wait=30)
+        lock.release()
+        os.killpg(held.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_who_only_asks_is_not_taken_for_the_holder(tmp_path: Path) -> None:
+    names = [tmp_path / f"{number}.lock" for number in range(2_000)]
+    for name in names:
+        name.touch()
+    children = []
+    for _ in range(3):
+        if (child := os.fork()) == 0:
+            os._exit(any(is_held(name) for name in names))
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
 
 
 def test_where_the_file_cannot_be_opened_the_system_says_so(tmp_path: Path) -> None:

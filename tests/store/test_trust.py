@@ -16,11 +16,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from wfkernel.engine import events as ev
+from wfkernel.engine.events import Event
 from wfkernel.engine.userkey import key_path
 from wfkernel.errors import StoreError, ValueNotTrusted, ValueUnreadable
 from wfkernel.store.blobs import BlobDir, digest_of
 from wfkernel.store.codecs import decode_names, decode_value, encode_names, encode_value
 from wfkernel.store.encoder import INLINE_BYTES
+from wfkernel.store.store import Store
 from wfkernel.store.trust import content_digest, is_trusted, sign
 
 
@@ -114,6 +117,18 @@ def test_a_foreign_store_does_not_choose_what_is_imported(
         decode_names([record | {"data": "planted"}], blobs)
     assert not (tmp_path / "proof").exists()
     assert "planted" not in sys.modules
+
+
+@pytest.mark.parametrize("owner", ["../../project/uv", "a/../../../project/uv", "x" * 300, "a\0b", ""])
+def test_a_foreign_store_does_not_choose_which_files_are_looked_at(tmp_path: Path, owner: str) -> None:
+    mine = tmp_path / "project" / "uv.lock"
+    mine.parent.mkdir()
+    mine.touch()
+    store = Store(tmp_path / "foreign" / "store.duckdb")
+    store.append([Event("r", 1, 1.0, ev.RUN_START, "", 0, {"status": "running", "owner": owner})])
+    assert [row["interrupted"] for row in store.runs()] == [True]
+    assert mine.exists()
+    store.close()
 
 
 def test_what_cannot_run_code_needs_no_trust(blobs: BlobDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

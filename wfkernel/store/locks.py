@@ -3,7 +3,8 @@
 On POSIX they are what `filelock.FileLock` makes of flock, and get along with it. filelock itself is left to Windows: to
 import it takes 10 ms, to lock with it twenty times as long, and a process that only goes on with a run pays for both.
 
-A process that was forked inherits the descriptors and with them the locks of its parent; it needs objects of its own.
+A process that was forked inherits the descriptors, and what it inherited would hold the locks on when its parent is dead: it
+closes them at once, and needs objects of its own.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+import weakref
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-__all__ = ["Between", "Held", "ProcessLock", "between_processes"]
+__all__ = ["Between", "Held", "ProcessLock", "between_processes", "is_held"]
 
 Between = AbstractContextManager[Any]
 _POLL_SECONDS: Final = 0.02
@@ -70,19 +72,21 @@ class ProcessLock:
 
     def __init__(self, file: Path) -> None:
         self._file = str(file)
-        self._times = self._pid = 0
+        self._times = 0
         self._held: Any = None
         """The descriptor, or filelock's lock."""
+        _known.add(self)
 
     def acquire(self, *, wait: float = 0.0) -> None:
         """Take it; `wait` is for how many seconds to try. Raises `Held`, and `OSError` where the file cannot be opened."""
         if not self._times:
             self._held = (_flocked if os.name == "posix" else _filelocked)(self._file, wait)
-            self._pid = os.getpid()
         self._times += 1
 
     def release(self) -> None:
-        """Let go of it, once for each `acquire`."""
+        """Let go of it, once for each `acquire`. What a forked process inherited it has let go of already."""
+        if not self._times:
+            return
         self._times -= 1
         if self._times:
             return
@@ -90,15 +94,56 @@ class ProcessLock:
         if os.name != "posix":
             held.release()
             return
-        if self._pid == os.getpid():  # a forked process does not let go of its parent's
-            import fcntl
+        import fcntl
 
-            fcntl.flock(held, fcntl.LOCK_UN)  # closing alone would not do where a forked process has it open too
+        fcntl.flock(held, fcntl.LOCK_UN)  # closing alone would not do where a forked process has it open too
         os.close(held)
+
+    def leave_to_parent(self) -> None:
+        """In a forked process: its parent's lock stays the parent's, and ends with it."""
+        if self._times:
+            os.close(self._held)
+            self._held, self._times = None, 0
 
     def __del__(self) -> None:
         if self._times and os.name == "posix":  # filelock sees to its own
             os.close(self._held)
+
+
+_known: Final[weakref.WeakSet[ProcessLock]] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for lock in tuple(_known):
+        lock.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+def is_held(file: Path) -> bool:
+    """Whether some process holds the lock on `file`. Raises `FileNotFoundError`. Any number of processes may ask at once."""
+    if os.name != "posix":
+        probe = ProcessLock(file)
+        try:
+            probe.acquire()
+        except Held:
+            return True
+        probe.release()
+        return False
+    import fcntl
+
+    fd = os.open(file, os.O_RDONLY)
+    try:
+        fcntl.flock(
+            fd, fcntl.LOCK_SH | fcntl.LOCK_NB
+        )  # shared: who asks at the same moment is not taken for the holder
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _flocked(file: str, wait: float) -> int:

@@ -8,16 +8,19 @@ there is no heartbeat to wait for and no process id to be reused.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
 import socket
 from pathlib import Path
 from typing import Final
 
-from wfkernel.store.locks import Held, ProcessLock
+from wfkernel.store.locks import ProcessLock, is_held
 
 __all__ = ["Owner", "is_alive"]
 
+_IDENTITY: Final = re.compile(r"[^/\\\0]{1,200}")
 _held: Final[set[tuple[int, Path]]] = set()
 """The locks this process holds, with its id: a process that was forked holds none of them."""
 
@@ -41,17 +44,18 @@ class Owner:
 
 def is_alive(folder: Path, identity: str) -> bool:
     """Whether the process `identity` still runs. False for an empty or unknown identity."""
+    if not _IDENTITY.fullmatch(identity):  # a foreign store does not choose which file is looked at
+        return False
     file = _lock_file(folder, identity)
     if (os.getpid(), file) in _held:
         return True
-    if not identity or not file.exists():
-        return False
-    probe = ProcessLock(file)
     try:
-        probe.acquire()
-    except Held:
-        return True
-    probe.release()
+        if is_held(file):
+            return True
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            return False
+        raise
     with contextlib.suppress(OSError):  # in a store that may only be read it stays
         file.unlink()
     return False

@@ -23,6 +23,7 @@ from typing import Any, Final
 from wfkernel.engine.commands import Command, Handler, Reply
 from wfkernel.engine.failures import RunNotActive
 from wfkernel.errors import StoreError, WorkflowError
+from wfkernel.store.owner import is_alive
 
 __all__ = ["Receiver", "send"]
 
@@ -111,12 +112,17 @@ def send(folder: Path, run_id: str, command: Command, timeout: float) -> Reply:
     """
     silent = []
     for file in folder.glob(f"*{SUFFIX}"):
+        identity = file.name.removesuffix(SUFFIX)
+        if not is_alive(folder, identity):  # killed; what it forked may still have its port
+            with contextlib.suppress(OSError):
+                file.unlink()
+            continue
         try:
             reply = _ask(file, {"run": run_id, "command": command}, timeout)
         except (ConnectionError, FileNotFoundError, ValueError):  # it ended, perhaps just now
             continue
         except TimeoutError:
-            silent.append(file.name.removesuffix(SUFFIX))
+            silent.append(identity)
             continue
         if not reply.get(ELSEWHERE):
             return reply
@@ -129,12 +135,8 @@ def send(folder: Path, run_id: str, command: Command, timeout: float) -> Reply:
 
 def _ask(file: Path, request: dict[str, Any], timeout: float) -> Reply:
     address = json.loads(file.read_text())
-    try:
-        with socket.create_connection((LOOPBACK, address["port"]), timeout) as line:
-            line.sendall(json.dumps({"token": address["token"], **request}).encode() + b"\n")
-            with line.makefile("rb") as answer:
-                reply: Reply = json.loads(answer.readline())
-                return reply
-    except ConnectionRefusedError:
-        file.unlink(missing_ok=True)  # left by a process that was killed
-        raise
+    with socket.create_connection((LOOPBACK, address["port"]), timeout) as line:
+        line.sendall(json.dumps({"token": address["token"], **request}).encode() + b"\n")
+        with line.makefile("rb") as answer:
+            reply: Reply = json.loads(answer.readline())
+            return reply
