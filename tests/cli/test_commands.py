@@ -103,6 +103,20 @@ def furnished(world: Wf) -> Wf:
     return world
 
 
+def test_a_query_takes_values_by_their_names_and_tells_json_as_json(furnished: Wf):
+    sql = "SELECT run_id, payload FROM events WHERE run_id = $run AND type = 'run.start' AND seq < $most"
+    (found,) = furnished("db", "sql", sql, "-p", "run=small", "-p", "most=9", "--json").json
+    assert (found["run_id"], found["payload"]["workflow"]) == ("small", "orders")
+    assert "-p run: expected NAME=VALUE" in furnished("db", "sql", sql, "-p", "run").err
+    assert "the query asks for $most" in furnished("db", "sql", sql, "-p", "run=small").err
+
+
+def test_a_search_takes_words_as_they_are_typed(furnished: Wf):
+    typed = furnished("search", "something", "broken", "-k", "1", "--json").json
+    assert typed == furnished("search", "something broken", "-k", "1", "--json").json
+    assert "something is broken" in typed[0]["text"]
+
+
 @pytest.mark.parametrize("command", JSON_KEYS, ids=" ".join)
 def test_json_is_one_document_with_the_keys_it_always_had(furnished: Wf, command: tuple[str, ...]):
     done = furnished(*command, "--json")

@@ -103,6 +103,13 @@ def test_wfsql_binds_a_name_and_sees_texts(ran):
     assert ran.value("str(_.dtypes['kind'])")
 
 
+def test_wfsql_takes_values_and_frames_of_the_notebook(ran):
+    ran.run("import pandas as pd; costs = pd.DataFrame({'step': ['load'], 'euros': [7]}); wanted = costs.step[0]")
+    shown = ran.run("%%wfsql\nSELECT status, euros FROM steps JOIN costs USING (step) WHERE step = $wanted")
+    assert shown.text.split()[-2:] == ["success", "7"]
+    assert "the query asks for $nosuch: bind nosuch in the notebook" in ran.run("%%wfsql\nSELECT $nosuch").text
+
+
 @pytest.mark.parametrize(
     ("cell", "message"),
     [

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +16,7 @@ from wfkernel.cli.shared import (
     group,
     megabytes,
     opened,
+    parameters_of,
     print_json,
     print_table,
     watched,
@@ -39,18 +41,31 @@ def db_path(as_json: JsonOption = False) -> None:
 @db.command("sql")
 def db_sql(
     query: Annotated[
-        str, typer.Argument(help="SQL over the views runs, steps, attempts, events, step_values, context.")
+        str, typer.Argument(help="SQL over the views runs, steps, attempts, events, step_values, context, checkpoints.")
     ],
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p", "--parameter", metavar="NAME=VALUE", help="What $NAME in the query stands for: JSON, or text."
+        ),
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Query the store with SQL."""
-
-    columns, rows = opened(store).query(query)
+    given = {name: _json_or_text(text) for name, text in parameters_of(parameter or []).items()}
+    kept = opened(store)
     if as_json:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
-        return
-    print_table(columns, rows)
+        print_json(kept.records(query, given))
+    else:
+        print_table(*kept.query(query, given))
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 @db.command("size")

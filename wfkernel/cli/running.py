@@ -21,6 +21,7 @@ from wfkernel.cli.shared import (
     StoreOption,
     family,
     opened,
+    parameters_of,
     print_json,
     print_table,
     quick_jsonschema,
@@ -98,7 +99,7 @@ def run(
 
         if input is not None:
             raise DefinitionError("--input is for workflows; the parameters of a notebook are given with -p NAME=VALUE")
-        parameters = typed_parameters(target, _parameters(parameter or []))
+        parameters = typed_parameters(target, parameters_of(parameter or []))
         state = run_notebook(
             target, output, parameters, progress=watched(as_json), store=kept, run_id=run_id, durability=how,
             checkpoints=checkpoints,
@@ -131,7 +132,7 @@ def start(
 
         quick_jsonschema()
 
-        typed_parameters(target, _parameters(parameter or []))
+        typed_parameters(target, parameters_of(parameter or []))
     run_id = new_run_id()
     options = [("--input", input), ("--output", output), ("--store", str(kept.path)), ("--run-id", run_id)]
     options += [("--durability", durability), ("--checkpoints", checkpoints)]
@@ -311,7 +312,7 @@ def _input(workflow: Any, parameter: list[str] | None, text: str | None) -> Any:
     declared = _declared(workflow)
     known = shape.fields() if shape is not None else {}
     fields = {}
-    for name, said in _parameters(parameter or []).items():
+    for name, said in parameters_of(parameter or []).items():
         if declared is not None and name not in declared:
             raise DefinitionError(f"-p {name}: {workflow.id} has no input '{name}'{did_you_mean(name, declared)}")
         fields[name] = said if (declared or {}).get(name) == "string" else _typed(said, _shape_of(known.get(name)))
@@ -356,16 +357,6 @@ def _shape_of(field: Any) -> Shape | None:
     from wfkernel.plan.shape import Shape
 
     return None if field is None else Shape(getattr(field, "annotation", field))
-
-
-def _parameters(pairs: list[str]) -> dict[str, str]:
-    texts = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise DefinitionError(f"-p {pair}: expected NAME=VALUE")
-        texts[name] = text
-    return texts
 
 
 def _json(option: str, text: str | None) -> Any:

@@ -17,7 +17,9 @@ commands = family()
 
 @commands.command()
 def search(
-    text: Annotated[str, typer.Argument(help="What to look for, in your own words.")] = "",
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="WORDS...", help="What to look for, in your own words.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results.")] = 5,
     where: Annotated[
         str | None,
@@ -50,10 +52,10 @@ def search(
     if reindex:
         name = kept.context.reindex(embedder)
         typer.echo(f"all texts are embedded with {name}", err=True)
-    if not text and reindex:
+    if not words and reindex:
         return
     found = kept.context.search(
-        text, k, where, session, run=kept.find(run) if run else None, kind=kind.split(",") if kind else None,
+        " ".join(words or []), k, where, session, run=kept.find(run) if run else None, kind=kind.split(",") if kind else None,
         mode=cast("Mode", mode),
     )  # fmt: skip
     if as_json:

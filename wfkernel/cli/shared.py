@@ -34,6 +34,7 @@ __all__ = [
     "group",
     "megabytes",
     "opened",
+    "parameters_of",
     "print_json",
     "print_table",
     "quick_jsonschema",
@@ -119,6 +120,17 @@ def opened(path: Path | None) -> Store:
     if path is not None and not path.is_file():
         raise StoreError(f"there is no store {path}. `wf db path` prints the one used in this folder.")
     return open_store(path)
+
+
+def parameters_of(pairs: list[str]) -> dict[str, str]:
+    """What ``-p NAME=VALUE`` says, as text. Raises `DefinitionError`."""
+    texts = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name.isidentifier():
+            raise DefinitionError(f"-p {pair}: expected NAME=VALUE")
+        texts[name] = text
+    return texts
 
 
 def watched(as_json: bool) -> bool:

@@ -88,14 +88,15 @@ class ContextMagics(Magics):
         %%wfsql [NAME]                   with a NAME the frame is bound to it as well
 
         Views: runs, steps, attempts, events, step_values, context, checkpoints. DESCRIBE a view for its columns; they stay
-        what they are when the tables behind them change. Times are UTC. DuckDB's SQL.
+        what they are when the tables behind them change. Times are UTC. DuckDB's SQL. $x is the value of the notebook's x,
+        and a frame of the notebook is a table: SELECT * FROM steps JOIN costs USING (step) WHERE seconds > $limit
         """
         name = line.strip()
         if name and not name.isidentifier():
             raise DefinitionError(f"%%wfsql: '{name}' is not a name. The query stands in the lines below.")
-        frame = self._session.store.frame(cell)
+        assert self.shell is not None
+        frame = self._session.store.frame(cell, self.shell.user_ns)
         if name:
-            assert self.shell is not None
             self.shell.user_ns[name] = frame
         return frame
 

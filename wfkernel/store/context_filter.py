@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine.events import to_json
 from wfkernel.errors import DefinitionError, StoreError
-from wfkernel.store.sql import arrows_first
+from wfkernel.store.sql import UTC, arrows_first, told
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,12 +42,14 @@ class Filter:
         from wfkernel.store.duck import duckdb
 
         try:
+            if self.condition:
+                connection.execute(UTC)
             return connection.execute(sql, {**self.values, **values}).fetchall()
         except duckdb.Error as error:
             if not self.condition:
                 raise
-            told = " ".join(self.condition.split())
-            raise StoreError(f"the condition {told} fails: {str(error).splitlines()[0]}") from None
+            condition = " ".join(self.condition.split())
+            raise StoreError(f"the condition {condition} fails: {told(error)}") from None
 
 
 def filter_of(

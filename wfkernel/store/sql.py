@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["Scalar", "arrows_first", "execute", "literal", "problem_in"]
+__all__ = ["UTC", "Scalar", "arrows_first", "execute", "literal", "problem_in", "told"]
 
 Scalar = str | int | float | bool | None
 
+UTC: Final = "SET TimeZone = 'UTC'"
+"""Whatever the machine's clock shows: times in the store are UTC without saying so, and SQL compares them with now()."""
+
 _PLACE: Final = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\$(\d+)|\?""")
 
+_HINTS: Final = ("Did you mean", "Candidate bindings", "Either add it")
+_LINE: Final = re.compile(r"^LINE (\d+): (.*)$", re.M)
 _ARROWS: Final = re.compile(
     r"""'(?:[^']|'')*'|"[^"]*"|--[^\n]*|(?P<path>[A-Za-z_][\w.]*(?:\s*->>?\s*(?:'(?:[^']|'')*'|\d+))+)"""
 )
@@ -33,9 +38,17 @@ def arrows_first(condition: str) -> str:
     return _ARROWS.sub(lambda found: f"({found[0]})" if found["path"] else found[0], condition)
 
 
+def told(error: Exception) -> str:
+    """What DuckDB says is wrong, with what it would put in place of it, in one line."""
+    first, *more = str(error).splitlines()
+    return " ".join([first, *(line for line in more if line.startswith(_HINTS))])
+
+
 def problem_in(sql: str, error: Exception) -> str:
-    """What DuckDB says of a query in one line, and where it says it of an arrow that took in too much what to do."""
-    said = str(error).splitlines()[0]
+    """What DuckDB says of a query in one line, and where; of an arrow that took in too much what to do."""
+    said = told(error)
+    if len(sql.strip().splitlines()) > 1 and (place := _LINE.search(str(error))):
+        said += f" (line {place[1]}: {place[2].strip()})"
     taken = "json_extract" in said or "Failed to cast value to numerical" in said
     if taken and any(found["path"] for found in _ARROWS.finditer(sql)):
         said += " DuckDB's -> and ->> bind weaker than =, NOT and AND: write (payload->>'$.x'), in parentheses."

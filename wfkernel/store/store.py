@@ -11,13 +11,14 @@ import atexit
 import contextlib
 import functools
 import importlib.util
+import json
 import logging
 import os
 import re
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,13 +34,14 @@ from wfkernel.store.checkpoints import AutoCheckpoint, Checkpoint, Checkpoints, 
 from wfkernel.store.claims import Claims
 from wfkernel.store.codecs import decode_value, encode_value
 from wfkernel.store.database import Database
-from wfkernel.store.explain import tells_of_damage, troubles
+from wfkernel.store.explain import troubles
 from wfkernel.store.follow import Follower
 from wfkernel.store.journal import Journal
 from wfkernel.store.locate import find_store_path
 from wfkernel.store.owner import Owner, is_alive
+from wfkernel.store.queries import asked
 from wfkernel.store.read import read_events
-from wfkernel.store.sql import execute, problem_in
+from wfkernel.store.sql import execute
 from wfkernel.store.views import RUN_COLUMNS
 from wfkernel.store.wire import Receiver, send
 
@@ -292,45 +294,39 @@ class Store:
             row["interrupted"] = row["status"] == "running" and not alive(owner)
         return rows
 
-    def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """Column names and rows of a SQL query over the views (`wfkernel.store.views`). Raises `StoreError`, also where it writes."""
-        with self._queried(sql) as cursor:
+    def query(self, sql: str, names: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of a SQL query over the views (`wfkernel.store.views`). Raises `StoreError`, also where it writes.
+
+        `names` holds the values of ``$NAME`` in the query, and frames it may read as tables.
+        """
+        with self._queried(sql, names) as cursor:
             return [column[0] for column in cursor.description or ()], cursor.fetchall()
 
-    def frame(self, sql: str) -> pd.DataFrame:
-        """The result of a SQL query over the views as a pandas frame."""
+    def records(self, sql: str, names: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The rows of `query` as dictionaries, with what stands in a column of JSON as what it says."""
+        with self._queried(sql, names) as cursor:
+            columns = [(column[0], str(column[1]) == "JSON") for column in cursor.description or ()]
+            return [
+                {
+                    name: json.loads(value) if is_json and value is not None else value
+                    for (name, is_json), value in pairs
+                }
+                for pairs in (zip(columns, row, strict=True) for row in cursor.fetchall())
+            ]
+
+    def frame(self, sql: str, names: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """The result of a SQL query over the views as a pandas frame; for `names` see `query`."""
         if importlib.util.find_spec("pandas") is None:
             raise StoreError("a frame needs pandas: pip install pandas")
-        with self._queried(sql) as cursor:
+        with self._queried(sql, names) as cursor:
             return cursor.df()
 
     @contextlib.contextmanager
-    def _queried(self, sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
-        from wfkernel.store.duck import duckdb
-
+    def _queried(self, sql: str, names: Mapping[str, Any] | None) -> Iterator[duckdb.DuckDBPyConnection]:
         if re.search(r"\bcontext\b", sql, re.I):  # its texts are made when they are asked for
             self.context.gather()
-        with self.database.open() as connection:
-            try:
-                kind, statements = duckdb.StatementType, connection.extract_statements(sql)
-                if not statements:
-                    raise StoreError("there is no query: SELECT * FROM runs is one")
-                if any(one.type == kind.TRANSACTION for one in statements):
-                    raise StoreError("a query is a transaction of its own: leave BEGIN, COMMIT and ROLLBACK out")
-                if len(statements) == 1 and statements[0].type == kind.SELECT:  # it cannot write
-                    yield connection.execute(statements[0])
-                    return
-                connection.execute("BEGIN TRANSACTION READ ONLY")
-                try:
-                    yield connection.execute(sql)
-                finally:
-                    connection.execute("ROLLBACK")
-            except duckdb.Error as error:
-                if tells_of_damage(error):
-                    raise
-                if "read-only mode" in str(error):
-                    raise StoreError("SQL reads the store, it cannot change it") from None
-                raise StoreError(f"the query failed: {problem_in(sql, error)}") from None
+        with self.database.open() as connection, asked(connection, sql, names) as cursor:
+            yield cursor
 
     def close(self) -> None:
         """Move what is journaled to DuckDB and let go of everything."""
