@@ -46,6 +46,7 @@ def restore(text: str) -> RunState:
     phase, resume_to, back_to, reason = values["position"]
     values["position"] = Position(Phase(phase), resume_to and Phase(resume_to), back_to and Phase(back_to), reason)
     values["compensable"] = [tuple(entry) for entry in values["compensable"]]
+    values["again"] = tuple(values["again"])
     return RunState(**values)
 
 

@@ -362,7 +362,7 @@ def _run_drift(state: RunState, event: Event, payload: dict[str, Any]) -> None:
 
 def _run_rollback(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.initial = payload["state"]
-    state.again = payload.get("again", state.again)
+    state.again = tuple(payload.get("again", state.again))
     for step in state.steps.values():
         step.changes = None
 
