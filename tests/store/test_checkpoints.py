@@ -197,6 +197,18 @@ class TestPolicies:
         assert [c.seq for c in store.checkpoints.all("r1")] == made
         assert {c.made_by for c in store.checkpoints.all("r1")} <= {str(policy)}
 
+    def test_leave_those_made_by_hand(self, store):
+        run = begin(store)
+        auto = AutoCheckpoint(store.checkpoints, "r1", CheckpointPolicy(steps=1, keep=1))
+        run._on_event = auto
+        execute(run, "a")
+        mine = store.checkpoint("r1")
+        for path in "bc":
+            execute(run, path)
+        auto.close()
+        assert [c.seq for c in store.checkpoints.all("r1") if c.checkpoint_id != mine.checkpoint_id] == [7]
+        assert store.checkpoints.find(mine.checkpoint_id) == mine
+
     def test_nonsense_is_refused(self):
         with pytest.raises(DefinitionError, match="checkpoint policy: steps has to be above 0, not 0"):
             CheckpointPolicy(steps=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.store.test_store import execute
+from wfkernel import Workflow, step
 from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event
 from wfkernel.engine.script import ScriptRun
@@ -94,6 +96,29 @@ def test_with_exit_a_suspended_run_is_in_the_store_in_one_piece(store):
     with pytest.raises(RunSuspended):
         step.answer(None, "Go on?", None)
     assert store.load("r") == run.state
+
+
+def test_with_exit_what_a_canceled_task_held_is_not_written_by_the_next_life(store):
+    begun = []
+
+    @step
+    async def wait(x: int) -> int:
+        begun.append(x)
+        await asyncio.sleep(60 if len(begun) == 1 else 0)
+        return x
+
+    async def live() -> str:
+        run = Workflow("w", input=int, store=store, durability="exit").then(wait).commit().create_run("r")
+        first = asyncio.ensure_future(run.start(1))
+        while not begun:
+            await asyncio.sleep(0.01)
+        first.cancel()
+        await asyncio.wait([first])
+        return (await run.restart()).status
+
+    assert asyncio.run(live()) == "success"
+    assert [event.seq for event in store.events("r")] == list(range(1, 7))
+    assert store.load("r").status == "success"
 
 
 def test_an_unknown_durability_is_refused(store):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
+import textwrap
 import time
 
 import numpy as np
@@ -15,6 +17,7 @@ from tests.store.test_fsck import wf
 from wfkernel.engine.script import ScriptRun
 from wfkernel.errors import DefinitionError, RunSuspended
 from wfkernel.store.codecs import decode_names, encode_names
+from wfkernel.store.fsck import check
 from wfkernel.store.retention import GRACE_SECONDS, prune
 from wfkernel.store.store import Store
 
@@ -117,6 +120,49 @@ def test_a_value_written_for_an_event_that_is_still_to_come_stays(store):
     assert prune(store).values == 0
     age(store, record["blob"])
     assert prune(store).values == 1
+
+
+@pytest.mark.parametrize("leaves", ["suspends", "is killed"])
+def test_the_values_of_a_run_whose_events_are_held_back_stay(store, leaves):
+    code = """
+        import os, signal, sys
+        from wfkernel import Workflow, step, suspend
+        from wfkernel.store.store import Store
+
+        @step
+        def make(x: int) -> bytes:
+            return bytes(100_000)
+
+        @step
+        def wait(x: bytes) -> int:
+            print("made", flush=True)
+            sys.stdin.readline()
+            if sys.argv[2] == "is killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            suspend(message="go on?")
+
+        store = Store(sys.argv[1])
+        Workflow("w", input=int, store=store, durability="exit").then(make).then(wait).commit().run(1)
+        print("left", flush=True)
+        sys.stdin.readline()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(store.path), leaves]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "made\n"
+        (file,) = store.blobs.path.glob("??/*")
+        (keeps,) = store.owners.glob("*.keeps")
+        for path in (file, keeps):  # two hours pass
+            os.utime(path, (time.time() - 2 * GRACE_SECONDS,) * 2)
+        assert prune(store).values == 0
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == ("left\n" if leaves == "suspends" else "")
+        assert not keeps.exists() or leaves == "is killed"
+        assert prune(store).values == (0 if leaves == "suspends" else 1)
+        process.kill()
+    assert check(store) == []
 
 
 def test_a_prune_that_was_killed_at_the_wrong_moment_loses_nothing(store):

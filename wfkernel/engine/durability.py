@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 import threading
-from typing import Final, Literal, get_args
+from collections.abc import Callable
+from typing import Final, Literal, Protocol, get_args, runtime_checkable
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event
@@ -21,6 +22,14 @@ __all__ = ["Durability", "RunLog", "checked_durability"]
 Durability = Literal["fsync", "write", "exit"]
 
 _LEAVES: Final = frozenset({ev.RUN_SUSPENDED, ev.RUN_FINISH, ev.RUN_PAUSED, ev.RUN_WAITING, ev.RUN_CANCEL})
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A log whose values would be deleted as unused before the events that name them are written."""
+
+    def keep_values(self) -> Callable[[], None]:
+        """Values written from now on stay, until what is returned is called."""
 
 
 def checked_durability(said: str | None) -> Durability | None:
@@ -44,6 +53,8 @@ class RunLog:
         self._turns: Turns | None = None
         self._owed = False
         """What was held was written, and whoever did so waits for the disk."""
+        self._let_values_go: Callable[[], None] | None = None
+        """With `exit`: while events are held that may name values."""
 
     @property
     def syncs(self) -> bool:
@@ -67,12 +78,20 @@ class RunLog:
         """Write what was held. Raises what the log raises."""
         if self.held:
             self._log.append(self.held, durable=self._durability != "write")
-            self.held = []
+            self._hold_none()
 
     def leave(self) -> None:
         """The run is no longer executed here: write what was held, unless it was held to be lost with this life."""
         if self._durability != "exit":
             self.flush()
+        else:
+            self._hold_none()
+
+    def _hold_none(self) -> None:
+        self.held = []
+        if self._let_values_go is not None:
+            self._let_values_go()
+            self._let_values_go = None
 
     def append(self, event: Event, *, durable: bool, sync: bool = True, soon: bool = False) -> None:
         """Write `event`, or hold it until the run leaves this process alone. Raises what the log raises.
@@ -92,9 +111,11 @@ class RunLog:
                 self.held = []
         elif event.type in _LEAVES:
             self._log.append([*held, event], durable=sync)
-            self.held = []
+            self._hold_none()
             self._owed = not sync
         else:
+            if not held and isinstance(self._log, Keeping):
+                self._let_values_go = self._log.keep_values()
             held.append(event)
 
     def owes_sync(self) -> bool:

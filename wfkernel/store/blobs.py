@@ -32,7 +32,7 @@ from blake3 import blake3
 from xxhash import xxh3_128, xxh3_128_hexdigest
 
 from wfkernel.errors import StoreError, ValueUnreadable
-from wfkernel.store.disk import sync_file, sync_folder, write_all
+from wfkernel.store.disk import sync_folder, write_all
 
 __all__ = ["BlobDir", "BlobWriter", "checksum_of", "digest_of"]
 
@@ -173,15 +173,13 @@ class BlobWriter:
 
     def _name(self, target: Path) -> None:
         assert self._temporary is not None
-        known = _asked_for(target) and target.stat().st_size == self.size
+        known = self._is_there(target)
         if self._durable and not known:
             os.fsync(self._fd)
         os.close(self._fd)  # Windows neither renames nor removes an open file
         self._fd = -1
         if known:
             self._temporary.unlink()
-            if self._durable:  # whoever wrote it first may not have asked for it
-                sync_file(target)
         else:
             new_folder = not target.parent.exists()
             target.parent.mkdir(exist_ok=True)
@@ -191,6 +189,32 @@ class BlobWriter:
         self._temporary = None
         if self._durable:
             sync_folder(target.parent)
+
+    def _is_there(self, target: Path) -> bool:
+        """Whether the same content is in place already, whole; then as durable as this writer wants it.
+
+        If it is, it counts as new, so that nobody deletes it for being unused.
+        """
+        try:
+            fd = os.open(target, os.O_RDWR | getattr(os, "O_BINARY", 0))  # Windows syncs only what is open for writing
+        except FileNotFoundError:
+            return False
+        try:
+            os.utime(target)
+            if os.fstat(fd).st_size != self.size:
+                return False
+            found = xxh3_128()
+            while part := os.read(fd, LARGE_WRITE):
+                found.update(part)
+            if found.digest() != self._checksum.digest():  # damaged since: what is written now takes its place
+                return False
+            if self._durable:  # whoever wrote it first may not have asked for it
+                os.fsync(fd)
+        except FileNotFoundError:  # just now taken for unused
+            return False
+        finally:
+            os.close(fd)
+        return True
 
 
 class BlobDir:
@@ -250,7 +274,7 @@ class BlobDir:
         return data
 
     def _damaged(self, digest: str) -> ValueUnreadable:
-        return self._unreadable(digest, "is damaged (its content changed since it was saved): delete it")
+        return self._unreadable(digest, "is damaged (its content changed since it was saved)")
 
     def _unreadable(self, digest: str, problem: str) -> ValueUnreadable:
         return ValueUnreadable(f"value file {self.path_of(digest)} {problem}; run the step that made it again")
@@ -258,15 +282,6 @@ class BlobDir:
 
 def _refused(path: Path, error: OSError) -> StoreError:
     return StoreError(f"cannot save a value in {path}: {error.strerror}; free or choose another place")
-
-
-def _asked_for(path: Path) -> bool:
-    """Whether the file exists. If it does it counts as new, so that nobody deletes it for being unused."""
-    try:
-        os.utime(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _create(path: Path) -> int:

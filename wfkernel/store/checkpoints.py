@@ -36,6 +36,7 @@ from wfkernel.store.sql import execute
 if TYPE_CHECKING:
     import duckdb
 
+    from wfkernel.store.claims import Claims
     from wfkernel.store.database import Database
 
 __all__ = ["AutoCheckpoint", "Checkpoint", "Checkpoints", "checksum", "load_state"]
@@ -59,8 +60,8 @@ class Checkpoint:
 class Checkpoints:
     """The checkpoints of a store."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, claims: Claims) -> None:
+        self._database, self._claims = database, claims
 
     def create(self, run_id: str, label: str = "", *, seq: int | None = None, made_by: str = "manual") -> Checkpoint:
         """Make a checkpoint of a run, running or not: of its last event, or of event `seq`.
@@ -144,7 +145,7 @@ class Checkpoints:
                     "as its on_drift says."
                 )
         new = run_id or f"{checkpoint.run_id}-{secrets.token_hex(2)}"
-        with self._database.open() as connection:
+        with self._claims.exclusive(), self._database.open(change=True) as connection:
             if execute(connection, "SELECT 1 FROM wf.runs WHERE run_id = ?", [new]).fetchone() is not None:
                 raise StoreError(f"there is a run '{new}' already: choose another id for the restored one")
             events = [
@@ -161,16 +162,20 @@ class Checkpoints:
         with self._database.open(change=True) as connection:
             execute(connection, "DELETE FROM wf.checkpoints WHERE checkpoint_id = ?", [checkpoint.checkpoint_id])
 
-    def prune(self, *, keep: int, run_id: str | None = None) -> list[Checkpoint]:
-        """Delete all but the newest `keep` unlabelled checkpoints of each run; labelled ones stay. Returns the deleted."""
+    def prune(self, *, keep: int, run_id: str | None = None, manual: bool = True) -> list[Checkpoint]:
+        """Delete all but the newest `keep` unlabelled checkpoints of each run; labelled ones stay. Returns the deleted.
+
+        Without `manual` only those that policies made are counted, and deleted.
+        """
         with self._database.open(change=True) as connection:
             rows = execute(
                 connection,
                 f"""DELETE FROM wf.checkpoints WHERE checkpoint_id IN (
                     SELECT checkpoint_id FROM wf.checkpoints WHERE label = '' AND ($1 IS NULL OR run_id = $1)
+                    AND ($3 OR made_by <> 'manual')
                     QUALIFY row_number() OVER (PARTITION BY run_id ORDER BY created DESC, seq DESC) > $2)
                 RETURNING {_COLUMNS}""",
-                [run_id, keep],
+                [run_id, keep, manual],
             ).fetchall()
         return [Checkpoint(*row) for row in rows]
 
@@ -211,7 +216,7 @@ class AutoCheckpoint:
             try:
                 self._checkpoints.create(self._run_id, seq=seq, made_by=str(self._policy))
                 if self._policy.keep is not None:
-                    self._checkpoints.prune(keep=self._policy.keep, run_id=self._run_id)
+                    self._checkpoints.prune(keep=self._policy.keep, run_id=self._run_id, manual=False)
             except StoreError as error:
                 _log.warning("no checkpoint of run %s at event %d: %s", self._run_id, seq, error)
 

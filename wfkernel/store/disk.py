@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["sync_file", "sync_folder", "write_all"]
+__all__ = ["sync_folder", "write_all"]
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
@@ -15,15 +15,6 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = memoryview(data)[written:]
         while view:
             view = view[os.write(fd, view) :]
-
-
-def sync_file(path: Path) -> None:
-    """fsync a file that somebody else wrote."""
-    fd = os.open(path, os.O_RDWR)  # Windows syncs only what is open for writing
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def sync_folder(folder: Path) -> None:

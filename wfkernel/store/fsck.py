@@ -157,7 +157,7 @@ def _bad_values(connection: duckdb.DuckDBPyConnection, blobs: BlobDir) -> list[P
                 try:
                     blobs.read(digest)
                 except ValueUnreadable as error:
-                    what = str(error).partition(";")[0].partition(": delete")[0]
+                    what = str(error).partition(";")[0]
                     problems[digest] = Problem("value", what, "Run the step that made it again", run, seq, path, at)
     return [problem for problem in problems.values() if problem is not None]
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import re
 import secrets
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from wfkernel.store.locks import ProcessLock, is_held
 
-__all__ = ["Owner", "is_alive"]
+__all__ = ["Owner", "is_alive", "values_kept_since"]
+
+KEEPS: Final = ".keeps"
 
 _IDENTITY: Final = re.compile(r"[^/\\\0]{1,200}")
 _held: Final[set[tuple[int, Path]]] = set()
@@ -35,9 +39,27 @@ class Owner:
         self._file = _lock_file(folder, self.identity)
         self._lock = ProcessLock(self._file)
         self._lock.acquire()
+        self._keeps, self._keepers = self._file.with_suffix(KEEPS), 0
         _held.add((self.pid, self._file))
 
+    def keep_values(self) -> Callable[[], None]:
+        """Value files that are written from now on are not taken for unused, until what is returned is called.
+
+        For events that are held back: nothing in the store names their values yet.
+        """
+        if not self._keepers:
+            self._keeps.touch()
+        self._keepers += 1
+
+        def let_go() -> None:
+            self._keepers -= 1
+            if not self._keepers and self.pid == os.getpid():
+                self._keeps.unlink(missing_ok=True)
+
+        return let_go
+
     def release(self) -> None:
+        self._keeps.unlink(missing_ok=True)
         _held.discard((self.pid, self._file))
         self._lock.release()
 
@@ -59,6 +81,18 @@ def is_alive(folder: Path, identity: str) -> bool:
     with contextlib.suppress(OSError):  # in a store that may only be read it stays
         file.unlink()
     return False
+
+
+def values_kept_since(folder: Path) -> float:
+    """From when on (seconds since the epoch) written value files may be named by events that a living process holds back."""
+    since = math.inf
+    for file in folder.glob(f"*{KEEPS}"):
+        with contextlib.suppress(FileNotFoundError):  # written just now
+            if is_alive(folder, file.stem):
+                since = min(since, file.stat().st_mtime)
+            else:
+                file.unlink()
+    return since
 
 
 def _lock_file(folder: Path, identity: str) -> Path:

@@ -47,7 +47,7 @@ def recover(store: Store, run_id: str, to: int | None = None) -> Recovered:
 
     Raises `RunNotFound`, and `StoreError` while its process lives or when `to` is behind the first bad event.
     """
-    with store.database.open(change=True) as connection:
+    with store.claims.exclusive(), store.database.open(change=True) as connection:
         row = execute(connection, "SELECT owner, last_seq FROM wf.runs WHERE run_id = ?", [run_id]).fetchone()
         if row is None:
             raise RunNotFound(f"there is no run '{run_id}' in {store.path}. `wf ls` lists the runs.")
@@ -72,6 +72,7 @@ def recover(store: Store, run_id: str, to: int | None = None) -> Recovered:
             for table in ("events", "checkpoints"):
                 execute(connection, f"DELETE FROM wf.{table} WHERE run_id = ? AND seq > ?", [run_id, target])
             rebuild(connection, [run_id])
+        store.claims.note(store.owner, run_id)
         state = load_state(connection, run_id)
     return Recovered(run_id, target, removed, kept_in, state)
 

@@ -43,9 +43,9 @@ def referenced(
         digest = waiting.pop()
         if digest not in found:
             found.add(digest)
-            content = blobs.path_of(digest).read_bytes()
-            if content[:1] == b"\x80":  # a pickle
-                waiting += known.intersection(_names(content))
+            with blobs.path_of(digest).open("rb") as file:
+                if file.read(1) == b"\x80":  # a pickle; what else there is may be large
+                    waiting += known.intersection(_names(file.read()))
     return found
 
 

@@ -2,7 +2,8 @@
 
 Other processes may be writing meanwhile. A run that is executing, suspended or waiting is never deleted. A value file is
 written before the event that names it is journaled, so one that seems unused may be about to be named: only files that
-nobody has written or asked for within `GRACE_SECONDS` are deleted.
+nobody has written or asked for within `GRACE_SECONDS` are deleted, and while a run is executed whose events are held back
+(the durability ``exit``), none that is younger than these.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.errors import DefinitionError
 from wfkernel.store.deeds import note_deed
+from wfkernel.store.owner import values_kept_since
 from wfkernel.store.read import transaction
 from wfkernel.store.references import referenced
 from wfkernel.store.sql import execute
@@ -98,26 +100,27 @@ def _collect(connection: duckdb.DuckDBPyConnection, store: Store, without: list[
         os.replace(aside, aside.with_suffix(""))
     used = referenced(connection, store.journals, store.quarantine, store.blobs, without)
     count = size = 0
+    before = min(time.time(), values_kept_since(store.owners)) - GRACE_SECONDS
     for file in sorted(store.blobs.path.glob("??/*")):
-        if file.name not in used and _is_old(file):
+        if file.name not in used and _is_old(file, before):
             length = file.stat().st_size
-            if dry_run or _remove(file):
+            if dry_run or _remove(file, before):
                 count, size = count + 1, size + length
     for unfinished in store.blobs.path.glob("*.tmp"):  # of a process that died while writing it
-        if _is_old(unfinished) and not dry_run:
+        if _is_old(unfinished, before) and not dry_run:
             unfinished.unlink(missing_ok=True)
     return count, size
 
 
-def _is_old(file: Path) -> bool:
-    return time.time() - file.stat().st_mtime >= GRACE_SECONDS
+def _is_old(file: Path, before: float) -> bool:
+    return file.stat().st_mtime <= before
 
 
-def _remove(file: Path) -> bool:
+def _remove(file: Path, before: float) -> bool:
     """Delete a value file unless somebody asked for it at this very moment, which makes it young."""
     aside = file.with_name(f"{file.name}{_ASIDE}")
     os.replace(file, aside)
-    if _is_old(aside):
+    if _is_old(aside, before):
         aside.unlink()
         return True
     os.replace(aside, file)

@@ -69,8 +69,8 @@ class Store:
         self.quarantine = folder / "quarantine"
         """What was damaged and taken out, for people to look at."""
         self.database = Database(self.path, self.journals, self.owners)
-        self.checkpoints = Checkpoints(self.database)
         self.claims = Claims(self.owners)
+        self.checkpoints = Checkpoints(self.database, self.claims)
         self._lock = threading.Lock()
         self._owner: Owner | None = None
         self._journal: Journal | None = None
@@ -126,6 +126,10 @@ class Store:
             raise self._unwritable(error) from error
         self.claims.wrote(events)
         self.database.notify(size)
+
+    def keep_values(self) -> Callable[[], None]:
+        """`wf prune` leaves value files that are written from now on, until what is returned is called."""
+        return self._writer()[0].keep_values()
 
     def sync(self) -> None:
         """Everything this process appended so far is on disk when this returns."""
