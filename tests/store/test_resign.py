@@ -128,7 +128,10 @@ class TestTheCommand:
 
     def test_needs_a_store(self, tmp_path):
         done = wf_trust(Store(tmp_path / "none.duckdb"))
-        assert (done.returncode, done.stderr) == (2, f"wf: there is no store {tmp_path / 'none.duckdb'}\n")
+        assert (done.returncode, done.stderr) == (
+            2,
+            f"wf: there is no store {tmp_path / 'none.duckdb'}. `wf db path` prints the one used in this folder.\n",
+        )
 
 
 def test_a_key_others_can_read_is_refused(tmp_path, monkeypatch):

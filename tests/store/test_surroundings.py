@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.store.test_durability import python
 from tests.store.test_store import begin, execute
+from wfkernel.cli.shared import opened
 from wfkernel.errors import StoreError, StoreLocked
 from wfkernel.store import journal
 from wfkernel.store.holder import Holder, holder_of
@@ -42,14 +45,48 @@ def test_what_is_written_to_a_store_that_was_removed_is_refused_until_it_is_back
     aside = shutil.move(store.path.parent, tmp_path / "aside")
     with pytest.raises(StoreError, match=r"\.wfkernel was removed or moved while this process used it"):
         execute(run, "b")
-    assert store.runs() == []  # a new one is in its place
     with pytest.raises(StoreError, match="was removed or moved"):
-        execute(run, "b")
+        store.runs()
     store.database.close()
-    shutil.rmtree(store.path.parent)
+    assert not store.path.parent.exists()  # nothing is in the way
     shutil.move(aside, store.path.parent)
     execute(run, "b")
     assert list(store.load("r1").steps) == ["a", "b"]
+
+
+def test_a_second_store_file_in_the_folder_of_one_is_refused_and_takes_nothing(tmp_path: Path) -> None:
+    run = "from wfkernel.store.store import Store; from wfkernel.engine.events import Event; import os, sys;"
+    run += "Store(sys.argv[1]).append([Event('r', 1, 1.0, 'run.start', '', 0, {'status': 'running'})]); os._exit(1)"
+    first = tmp_path / "a.duckdb"
+    python(run, str(first))  # which is killed: all there is is in its journal
+    for _ in range(2):  # before and after the first has a file
+        with pytest.raises(StoreError, match=r"b\.duckdb lies in the folder of the store a\.duckdb, whose journals"):
+            Store(tmp_path / "b.duckdb")
+        listed = python("from wfkernel.cli import main; main()", "ls", "--json", "--store", str(first))
+        assert [row["run_id"] for row in json.loads(listed.stdout)] == ["r"], listed.stderr
+    shutil.copy(first, tmp_path / "a.v1.duckdb")
+    (tmp_path / "owners" / "store").unlink()  # as an earlier wfkernel left it
+    with pytest.raises(StoreError, match=r"a\.v1\.duckdb lies in the folder of the store a\.duckdb"):
+        Store(tmp_path / "a.v1.duckdb")
+    with closing(Store(first)) as store:
+        assert store.exists("r")
+
+
+def test_a_store_file_that_was_renamed_is_the_folders_store(tmp_path: Path) -> None:
+    with closing(Store(tmp_path / "a.duckdb")) as store:
+        begin(store)
+    (tmp_path / "a.duckdb").rename(tmp_path / "b.duckdb")
+    with closing(Store(tmp_path / "b.duckdb")) as store:
+        assert store.exists("r1")
+
+
+def test_a_store_that_was_named_and_has_no_file_yet_is_there(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no store"):
+        opened(tmp_path / "s.duckdb")
+    store = Store(tmp_path / "s.duckdb")
+    begin(store)
+    assert [row["run_id"] for row in opened(tmp_path / "s.duckdb").runs()] == ["r1"]
+    store.close()
 
 
 FULL = """

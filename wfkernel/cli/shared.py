@@ -115,9 +115,10 @@ def _tell_mistyped(error: Any) -> None:
 
 def opened(path: Path | None) -> Store:
     """The store a command works on. Raises `StoreError` for a file that was named and is not there."""
+    from wfkernel.store.folder import holds_store
     from wfkernel.store.store import open_store
 
-    if path is not None and not path.is_file():
+    if path is not None and not holds_store(path):
         raise StoreError(f"there is no store {path}. `wf db path` prints the one used in this folder.")
     return open_store(path)
 

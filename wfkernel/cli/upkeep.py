@@ -154,8 +154,6 @@ def trust(
     from wfkernel.store.resign import trust as trust_store
     from wfkernel.store.resign import untrusted
 
-    if not store.is_file():
-        raise StoreError(f"there is no store {store}")
     kept = opened(store)
     found = untrusted(kept)
     if not as_json:

@@ -28,7 +28,9 @@ from typing import TYPE_CHECKING, Final
 from wfkernel.errors import StoreError, StoreLocked
 from wfkernel.store import schema
 from wfkernel.store.explain import explain, locked, tells_of_damage, tells_of_full_disk, troubles
+from wfkernel.store.folder import take_folder
 from wfkernel.store.folding import FOLD_BYTES, Journals
+from wfkernel.store.journal import removed
 from wfkernel.store.locks import Held, ProcessLock
 from wfkernel.store.migrations import Migrated
 from wfkernel.store.read_copy import ReadCopy, may_only_be_read
@@ -83,6 +85,8 @@ class Database:
             path, threading.RLock()
         )  # stores of one process with one path share the open file
         self._connection: duckdb.DuckDBPyConnection | None = None
+        self._known = False
+        """Whether the store was used through this object."""
         self._used = 0.0
         self._wake = threading.Event()
         self._journaled = 0
@@ -323,6 +327,10 @@ class Database:
 
         if self._copy is not None:
             self._copy.refresh()
+        elif self._known and not self.path.parent.exists():  # a new one would be in the way of who puts it back
+            raise removed(self.path.parent)
+        else:
+            take_folder(self.path)
         self._file.parent.mkdir(parents=True, exist_ok=True)
         turn = self._turn()
         turn.acquire()
@@ -358,6 +366,7 @@ class Database:
         return wanted
 
     def _start_thread(self) -> None:
+        self._known = True
         if self._thread is None or not self._thread.is_alive():
             self._stop.clear()
             self._thread = threading.Thread(target=self._keep_up, name="wfkernel-store", daemon=True)

@@ -40,6 +40,7 @@ __all__ = [
     "join_frames",
     "owner_of",
     "read_frames",
+    "removed",
 ]
 
 SUFFIX: Final = ".wfj"
@@ -63,6 +64,14 @@ class TornTail(Exception):
         self.complete = complete
         """True when a whole frame is there but its checksum is wrong (damage, not an unfinished write)."""
         super().__init__(offset)
+
+
+def removed(folder: Path) -> StoreError:
+    """What to tell when the folder of a store is gone."""
+    return StoreError(
+        f"the store in {folder} was removed or moved while this process used it: put it back, or restart this process "
+        "(the kernel) to begin anew in another. Nothing more is written until then."
+    )
 
 
 def owner_of(file: Path) -> str:
@@ -134,10 +143,7 @@ class Journal:
                 return
         except FileNotFoundError:
             pass
-        raise StoreError(
-            f"the store in {self._folder.parent} was removed or moved while this process used it: put it back, or restart "
-            "this process (the kernel) to begin anew in another. Nothing more is written until then."
-        )
+        raise removed(self._folder.parent)
 
     def _reserve(self, wanted: int) -> None:
         """Make the file longer, so that `wanted` more bytes and some have their place. A full disk is for the write to say."""

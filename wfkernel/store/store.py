@@ -35,6 +35,7 @@ from wfkernel.store.claims import Claims
 from wfkernel.store.codecs import decode_value, encode_value
 from wfkernel.store.database import Database
 from wfkernel.store.explain import troubles
+from wfkernel.store.folder import check_folder, take_folder
 from wfkernel.store.follow import Follower
 from wfkernel.store.journal import Journal
 from wfkernel.store.locate import find_store_path
@@ -60,8 +61,10 @@ class Store:
     """A store at `path` (a DuckDB file; journals, values and owner locks lie in folders beside it)."""
 
     def __init__(self, path: Path | str) -> None:
+        """Raises `StoreError` where the folder belongs to another store."""
         # The file itself: journals, values and DuckDB's log would lie beside a link to it, where nobody else looks.
         self.path = Path(path).resolve()
+        check_folder(self.path)
         folder = self.path.parent
         self.blobs = BlobDir(folder / "values")
         self.owners = folder / "owners"
@@ -107,6 +110,7 @@ class Store:
         with self._lock:
             if self._owner is None or self._journal is None or self._owner.pid != os.getpid():  # first use, or forked
                 try:
+                    take_folder(self.path)
                     self._owner = Owner(self.owners)
                     self._journal = Journal(self.journals, self._owner.identity)
                 except OSError as error:
