@@ -24,7 +24,7 @@ from wfkernel.engine.context import running
 from wfkernel.engine.durable import workflow
 from wfkernel.engine.events import Event
 from wfkernel.engine.workflow import Workflow
-from wfkernel.errors import DefinitionError, EmbedderError, StoreError
+from wfkernel.errors import DefinitionError, EmbedderError, RunNotFound, StoreError
 from wfkernel.plan.step import step
 from wfkernel.store import context
 from wfkernel.store.about import about, render_json
@@ -291,6 +291,34 @@ def test_of_texts_equally_near_the_shorter_comes_first(store, monkeypatch):
     short = "revenue of spring"
     note(store, f"{short} and of {'many other things ' * 20}", short)
     assert [one.text == short for one in store.context.search("turnover")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"text": None}, "search needs some words"),
+        ({"text": " "}, "search needs some words"),
+        ({"k": "5"}, "at least 1, not '5'"),
+        ({"k": 0}, "at least 1, not 0"),
+        ({"where": 5}, "a condition in SQL, or a dict of what columns and details are, not 5"),
+        ({"mode": "meaning"}, "there is no mode 'meaning'"),
+    ],
+)
+def test_what_is_no_question_is_refused_in_one_line(store, asked, message):
+    note(store, *NOTES)
+    with pytest.raises(DefinitionError) as caught:
+        wfkernel.search(**{"text": "iris", "store": store, **asked})
+    assert message in str(caught.value)
+
+
+def test_a_run_is_named_as_everywhere(store):
+    for run_id in ("r1", "r2"):
+        work = begin(store, run_id).begin("work", "c", {}, [], [])
+        work.start()
+        work.remember(f"the disk of {run_id} is full", {})
+    assert [one.text for one in wfkernel.search("disk full", run="latest", store=store)] == ["the disk of r2 is full"]
+    with pytest.raises(RunNotFound, match="there is no run 'r3'"):
+        wfkernel.search("disk full", run="r3", store=store)
 
 
 def test_the_same_text_is_found_once_from_where_it_was_left_last(store):

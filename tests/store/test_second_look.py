@@ -182,3 +182,27 @@ def test_nothing_of_it_is_imported_by_who_does_not_search(store, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert done.stdout.endswith("set()\n")
+
+
+@pytest.mark.parametrize(
+    ("texts", "question", "loaded"),
+    [
+        ((), {}, "[]"),
+        (ERRORS, {"kind": "nosuch"}, "[]"),
+        (ERRORS, {"mode": "words"}, "[]"),
+        (ERRORS[:1], {}, "['tokenizers']"),
+        (ERRORS[:2], {}, "['onnxruntime', 'tokenizers']"),
+    ],
+    ids=["empty store", "nothing of that kind", "by words", "one text", "two texts"],
+)
+def test_only_what_there_is_something_to_do_for_is_loaded(store, texts, question, loaded):
+    fill(store, *texts)
+    store.close()
+    code = (
+        "import sys\n"
+        "from wfkernel.store.store import Store\n"
+        f"Store(sys.argv[1]).context.search('division by zero', **{question!r})\n"
+        "print(sorted({'onnxruntime', 'tokenizers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(store.path)], capture_output=True, text=True, check=False)
+    assert done.stdout == f"{loaded}\n", done.stderr

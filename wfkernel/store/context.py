@@ -120,14 +120,18 @@ class Context:
         mode: Mode = "hybrid",
     ) -> list[Found]:
         """The `k` texts that fit `text` best; see `wfkernel.search`."""
-        if not text.strip():
+        if not isinstance(text, str) or not text.strip():
             raise DefinitionError("search needs some words to search for")
-        if k < 1:
-            raise DefinitionError(f"k is how many texts to return, at least 1, not {k}")
+        if not isinstance(k, int) or k < 1:
+            raise DefinitionError(f"k is how many texts to return, at least 1, not {k!r}")
         if mode not in MODES:
             raise DefinitionError(f"there is no mode '{mode}': {', '.join(MODES)}")
         wanted = filter_of(where, session, run, kind)
         self.gather()
+        with self._database.open() as connection:
+            candidates = len(wanted.run(connection, wanted.put_into(_FIRST_TWO, ""), {}))
+        if not candidates:
+            return []
         parts = []
         values: dict[str, Any] = {}
         embedder: Embedder | None = None
@@ -141,7 +145,8 @@ class Context:
             values["asked"] = embed(embedder, [text])[0].tolist()
             parts.append(by_vectors(VECTORS.name, len(values["asked"])))
             if mode == "hybrid":
-                asked_again = second_look.understood(text, embedder)
+                if candidates > 1:  # what would order one text need not be loaded
+                    asked_again = second_look.understood(text, embedder)
                 weight = weight_of(embedder) if asked_again is None else second_look.CHOOSING
                 parts.append(HYBRID)
                 values |= {"depth": max(DEPTH, 2 * k), "weight": weight}
@@ -150,7 +155,7 @@ class Context:
             if embedder is not None:
                 held = VECTORS.held(connection)
                 _check_same(held, embedder, len(values["asked"]))
-                if held is None:  # no text was ever embedded
+                if held is None:  # forgotten just now
                     return []
             if asked_again is None:
                 return _best(connection, rankings, _RANKINGS[mode], k, wanted, values)
@@ -254,7 +259,7 @@ INSERT OR REPLACE INTO wf.context SELECT r[1], r[2], r[3], coalesce(r[4], ''), r
 FROM (SELECT unnest(from_json($1, '[["VARCHAR"]]')) AS r)
 """
 
-# Runs with events that were not looked at, as many as come together to `$most` events. A run that is shorter than what was
+# Runs with events that were not looked at, as many as come together to so many events. A run that is shorter than what was
 # looked at was cut back (`wf recover`): it is looked at from its beginning.
 _BEHIND: Final = """
 CREATE OR REPLACE TEMP TABLE behind AS
@@ -262,7 +267,7 @@ SELECT run_id, after, last_seq, cut FROM (
     SELECT r.run_id, r.last_seq, coalesce(g.seq > r.last_seq, false) AS cut,
            CASE WHEN g.seq <= r.last_seq THEN g.seq ELSE 0 END AS after
     FROM wf.runs r LEFT JOIN wf.context_gathered g USING (run_id) WHERE g.seq IS DISTINCT FROM r.last_seq)
-QUALIFY sum(last_seq - after) OVER (ORDER BY run_id) - (last_seq - after) < $most
+QUALIFY sum(last_seq - after) OVER (ORDER BY run_id) - (last_seq - after) < $1
 """
 _EVENTS: Final = """
 WITH starts AS (SELECT e.run_id, arg_max(e.payload->>'session', e.seq) AS session,
@@ -270,17 +275,17 @@ WITH starts AS (SELECT e.run_id, arg_max(e.payload->>'session', e.seq) AS sessio
                 FROM wf.events e SEMI JOIN behind USING (run_id) WHERE e.type = 'run.start' GROUP BY e.run_id)
 SELECT e.run_id, e.seq, e.ts, e.type, e.path, e.attempt, e.payload, coalesce(s.session, '')
 FROM wf.events e JOIN behind b USING (run_id) LEFT JOIN starts s USING (run_id)
-WHERE e.seq > b.after AND e.seq <= b.last_seq AND list_contains($types, e.type)
+WHERE e.seq > b.after AND e.seq <= b.last_seq AND list_contains($1, e.type)
   AND (coalesce(s.wanted, true) OR e.type = 'context.remember') ORDER BY e.run_id, e.seq
 """
 
 
 def _gather(connection: duckdb.DuckDBPyConnection) -> bool:
     """One batch; False when there was nothing to do."""
-    connection.execute(_BEHIND, {"most": GATHERED_AT_ONCE})
+    execute(connection, _BEHIND, [GATHERED_AT_ONCE])
     if connection.execute("SELECT count(*) FROM behind").fetchone() == (0,):
         return False
-    found = connection.execute(_EVENTS, {"types": list(GATHERED)}).fetchall()
+    found = execute(connection, _EVENTS, [list(GATHERED)]).fetchall()
     sessions = {row[0]: row[-1] for row in found}
     rows = texts_of(Event(*(*row[:-2], json.loads(row[-2]))) for row in found)
     connection.execute("DELETE FROM wf.context WHERE run_id IN (SELECT run_id FROM behind WHERE cut)")
@@ -304,7 +309,7 @@ def _pending(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[st
 
     That there are none is noted, for looking takes time in a large store; `_insert` takes the note away.
     """
-    if connection.execute("SELECT 1 FROM wf.settings WHERE name = $1", [f"{table} is complete"]).fetchone():
+    if execute(connection, "SELECT 1 FROM wf.settings WHERE name = $1", [f"{table} is complete"]).fetchone():
         return []
     made = connection.execute(
         "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'wf' AND table_name = $1", [table]
@@ -349,6 +354,10 @@ WITH texts AS NOT MATERIALIZED (
          SELECT c.*, c.path AS step, wf.utc(c.noted) AS noted_at, r.workflow, r.notebook
          FROM wf.context c LEFT JOIN wf.runs r USING (run_id)),
      {rankings}"""
+_FIRST_TWO: Final = f"""{_TEXTS.replace("{rankings}", "first AS MATERIALIZED (SELECT digest FROM texts {condition} LIMIT 1)")}
+SELECT digest FROM first UNION ALL
+(SELECT digest FROM (SELECT digest FROM texts {{condition}}) WHERE digest <> (SELECT digest FROM first) LIMIT 1)
+"""
 # Some more than asked for are taken from the ranking, for what was indexed of a text that is gone finds no row.
 _BEST: Final = f"""{_TEXTS},
      best AS MATERIALIZED (

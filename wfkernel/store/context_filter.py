@@ -63,8 +63,10 @@ def filter_of(
     if isinstance(where, str):
         _check_condition(where)
         parts.append(f"(\n{arrows_first(where)}\n)")
-    elif where is not None:
+    elif isinstance(where, Mapping):
         equal |= where
+    elif where is not None:
+        raise DefinitionError(f"where is a condition in SQL, or a dict of what columns and details are, not {where!r}")
     for number, (name, wanted) in enumerate(equal.items()):
         alternatives = list(wanted) if isinstance(wanted, list | tuple | set | frozenset) else [wanted]
         if name in _COLUMNS:

@@ -66,15 +66,17 @@ def search(
         k: how many results at most.
         where: a condition in SQL over the columns of the view `context`, as ``"kind = 'error' AND meta->>'topic' = 'x'"``,
             or a dict: a column's or a `meta` key's value, or a list of alternatives.
-        session, run, kind: only texts of this session, run, kind (or one of several kinds).
+        session, run, kind: only texts of this session, run (its id, the beginning of it, or ``latest``), kind (or one of
+            several kinds).
         mode: ``hybrid``, or one ranking alone, as it is: ``vectors`` or ``words``.
         store: the store to search; the notebook's or the current folder's by default.
 
     Raises:
-        DefinitionError: nothing to search for, or a condition that is none. EmbedderError: the embedder does not work, or
+        DefinitionError: nothing to search for, or a condition that is none. RunNotFound: there is no such run. EmbedderError: the embedder does not work, or
         is not the one the store was filled with.
     """
     chosen = store or _here()[0]
+    run = None if run is None else chosen.find(run)
     return chosen.context.search(text, k, where, session, run=run, kind=kind, mode=mode)
 
 
