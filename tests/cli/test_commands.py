@@ -34,6 +34,7 @@ JSON_KEYS = {
     ("diff", "small", "large"): {"runs", "status", "seconds", "parameters", "steps", "differs"},
     ("replay", "small"): {"run_id", "step", "names", "missing", "notebook"},
     ("search", "rows"): {"text", "score", "kind", "run_id", "step"},
+    ("index", "book.ipynb"): {"notebooks", "templates", "forgotten", "problems"},
     ("session", "ls"): {"session", "runs", "last_used"},
     ("db", "path"): {"path", "exists"},
     ("stats",): {"workflow", "step", "count", "succeeded", "failed", "repeats", "mean", "median", "p95", "longest"},

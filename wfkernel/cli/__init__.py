@@ -35,7 +35,7 @@ FAMILIES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "following": ("events", "logs"),
         "comparing": ("diff", "history"),
         "replaying": ("replay",),
-        "searching": ("search",),
+        "searching": ("search", "index"),
     },
     "Write": {"files": ("validate", "graph", "import", "guide", "schema", "machine")},
     "Keep": {

@@ -1,7 +1,8 @@
-"""``wf search``: find what runs left behind."""
+"""``wf search``: find what runs left behind; ``wf index``: what lies in a folder as well."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -28,7 +29,8 @@ def search(
     kind: Annotated[
         str | None,
         typer.Option(
-            metavar="A,B", help="Only texts of these kinds: doc, input, output, error, note, markdown, or one of yours."
+            metavar="A,B",
+            help="Only texts of these kinds: doc, input, output, error, note, markdown, template, or one of yours.",
         ),
     ] = None,
     session: Annotated[str | None, typer.Option(help="Only texts of this session.")] = None,
@@ -41,7 +43,7 @@ def search(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Search what runs left behind: docs, inputs, outputs, errors, notebook prose, remembered texts."""
+    """Search what runs left behind: docs, inputs, outputs, errors, notebook prose, templates, remembered texts."""
     from dataclasses import asdict
 
     from wfkernel.notebook.context_magics import render_found_text
@@ -62,3 +64,30 @@ def search(
         print_json([asdict(one) for one in found])
         return
     typer.echo(render_found_text(found))
+
+
+@commands.command()
+def index(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Notebooks, workflow files (.wf.yaml), folders with them.", show_default="here"),
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make notebooks and workflow files findable that nobody ran: their prose, and what they are templates for."""
+    from dataclasses import asdict
+
+    from wfkernel.notebook.indexing import index_files
+
+    found = index_files(opened(store), paths or [Path()])
+    if as_json:
+        print_json({name: [str(one) for one in those] for name, those in asdict(found).items()})
+    else:
+        for problem in found.problems:
+            typer.echo(f"left out: {problem}", err=True)
+        files = len(set(found.notebooks) | set(found.templates))
+        gone = f"; {len(found.forgotten)} that are gone forgotten" if found.forgotten else ""
+        typer.echo(
+            f"{files} files, {len(found.templates)} of them templates{gone}. `wf search WORDS --kind template` finds those."
+        )

@@ -250,6 +250,7 @@ class DurableFunction:
     """A coroutine function as a workflow. Made by `@workflow`."""
 
     mode = "function"
+    template = ""
 
     def __init__(
         self, function: Callable[..., Any], id: str, options: Options, on_drift: DriftPolicy, state: Any

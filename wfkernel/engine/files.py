@@ -11,6 +11,7 @@ from wfkernel.engine.compile import compile_workflow
 from wfkernel.engine.workflow import Workflow
 from wfkernel.plan.builder import Definition
 from wfkernel.plan.load import WorkflowFileInvalid, read_workflow
+from wfkernel.plan.template import file_template
 
 __all__ = ["load_workflow"]
 
@@ -38,4 +39,6 @@ def load_workflow(path: str | Path, *, agents: Mapping[str, Any] | None = None, 
     made = compile_workflow(loaded, make)
     assert isinstance(made, Workflow)
     made.source = str(Path(path).resolve())
+    assert loaded.document is not None
+    made.template = file_template(made.id, loaded.document)
     return made

@@ -75,6 +75,7 @@ class Program(Protocol):
     id: str
     mode: str
     description: str
+    template: str
     input_shape: Shape | None
     state_shape: Shape | None
 

@@ -1,4 +1,4 @@
-"""What runs leave behind to be found later: texts a step remembers, and the docs of workflows and steps.
+"""What runs leave behind to be found later: texts a step remembers, the docs of workflows and steps, what a file is for.
 
 The store renders inputs, outputs and errors by itself (`wfkernel.store.context_text`). A doc is in no event, so
 it goes along with the first start of the step, or of a run of the workflow, that this process writes to a store.
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from wfkernel.errors import DefinitionError
 
-__all__ = ["context_flag", "doc_once", "is_on", "remembered"]
+__all__ = ["context_flag", "doc_once", "is_on", "remembered", "template_once"]
 
 _DOC_LENGTH: Final = 1_500
 _told: set[tuple[str, str, str, str]] = set()
@@ -34,6 +34,14 @@ def doc_once(owner: str, workflow: str, step: str, doc: str) -> dict[str, Any]:
         return {}
     _told.add(known)
     return {"doc": {"workflow": workflow, "step": step, "text": doc[:_DOC_LENGTH]}}
+
+
+def template_once(owner: str, workflow: str, text: str) -> dict[str, Any]:
+    """The part of a run's start that says what its workflow file is a template for, unless this writer told it before."""
+    if not text or (known := (owner, workflow, "template", text)) in _told or not is_on():
+        return {}
+    _told.add(known)
+    return {"template": text[:_DOC_LENGTH]}
 
 
 def remembered(text: str, meta: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from wfkernel.engine.hooks import Cancel
 from wfkernel.engine.memory import MemoryStore, RunStore
 from wfkernel.engine.options import Options, Program
 from wfkernel.engine.recorder import Durability, Recorder
-from wfkernel.engine.remember import context_flag, doc_once
+from wfkernel.engine.remember import context_flag, doc_once, template_once
 from wfkernel.engine.result import RunInfo, RunResult, make_result, run_state_values
 from wfkernel.engine.resume import choose_targets, path_of
 from wfkernel.engine.sessions import Session
@@ -237,7 +237,8 @@ class Run:
             _memory.keep(self._recorder.state)
 
     def _doc(self) -> dict[str, Any]:
-        return doc_once(self._store.owner, self.program.id, "", self.program.description)
+        owner, program = self._store.owner, self.program
+        return doc_once(owner, program.id, "", program.description) | template_once(owner, program.id, program.template)
 
     async def resume(
         self, data: Any = None, *, step: Any = None, label: str | None = None, index: int | None = None,

@@ -109,6 +109,8 @@ class Workflow(Definition):
         self.on_drift = checked_policy(id, on_drift)
         self.source = ""
         """What it was loaded from."""
+        self.template = ""
+        """What the file is for, in words, to be found by."""
         self.imports: list[str] = []
         """Modules that were imported for it: what registered its agents."""
 

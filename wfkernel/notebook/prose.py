@@ -1,6 +1,6 @@
-"""What a notebook says in prose: its markdown cells, and the comments a step cell begins with.
+"""What a notebook says in words: its markdown cells, the comments a step cell begins with, what it is a template for.
 
-Both are kept for context search. Markdown belongs to the notebook and not to a run: a cell that changed takes the place of
+All are kept for context search. Markdown belongs to the notebook and not to a run: a cell that changed takes the place of
 its former text, and one that was deleted is forgotten.
 """
 
@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.engine.remember import is_on
-from wfkernel.store.context_text import ContextRow
+from wfkernel.plan.template import notebook_template
+from wfkernel.store.context_text import ContextRow, template_prefix, template_row
 
 if TYPE_CHECKING:
     from wfkernel.store.store import Store
 
-__all__ = ["cell_doc", "keep_prose", "prose_of"]
+__all__ = ["cell_doc", "ids_of", "keep_prose", "prose_of", "words_of"]
 
 _LENGTH: Final = 4_000
 _IMAGE: Final = re.compile(r"!\[([^\]]*)\]\([^)]*\)")
@@ -54,10 +55,21 @@ def prose_of(notebook: Path, cells: Iterable[Mapping[str, Any]], run_id: str | N
     return rows
 
 
-def keep_prose(store: Store, notebook: Path, cells: Iterable[Mapping[str, Any]], run_id: str | None) -> None:
-    """Keep the notebook's markdown in the store; nothing if context search is off."""
+def words_of(notebook: Path, cells: Sequence[Mapping[str, Any]], run_id: str | None = None) -> list[ContextRow]:
+    """The notebook's markdown, and what it is a template for."""
+    template = notebook_template(notebook.stem, cells)
+    return prose_of(notebook, cells, run_id) + template_row(str(notebook), template, time.time())
+
+
+def ids_of(file: Path) -> tuple[str, str]:
+    """What the ids of all texts of a notebook or workflow file begin with."""
+    return _prefix(file), template_prefix(str(file))
+
+
+def keep_prose(store: Store, notebook: Path, cells: Sequence[Mapping[str, Any]], run_id: str | None) -> None:
+    """Keep the words of the notebook in the store; nothing if context search is off."""
     if is_on():
-        store.context.add(prose_of(notebook, cells, run_id), replacing=_prefix(notebook))
+        store.context.add(words_of(notebook, cells, run_id), replacing=ids_of(notebook))
 
 
 def _prefix(notebook: Path) -> str:

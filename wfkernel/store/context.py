@@ -84,18 +84,18 @@ class Context:
         said = remembered(text, meta)
         self.add([ContextRow(uuid.uuid4().hex, said["kind"], said["text"], run_id, "", said["meta"], time.time())])
 
-    def add(self, rows: Sequence[ContextRow], *, replacing: str = "") -> None:
+    def add(self, rows: Sequence[ContextRow], *, replacing: Sequence[str] = ()) -> None:
         """Add texts; one whose id is known takes its place.
 
         Args:
-            replacing: the beginning of ids: texts with such an id that are not among `rows` are removed.
+            replacing: beginnings of ids: texts with such an id that are not among `rows` are removed.
         """
         with self._database.open(change=True) as connection, transaction(connection):
-            if replacing:
+            for beginning in replacing:
                 execute(
                     connection,
                     "DELETE FROM wf.context WHERE starts_with(id, $1) AND NOT list_contains($2, id)",
-                    [replacing, [row.id for row in rows]],
+                    [beginning, [row.id for row in rows]],
                 )
             _insert(connection, rows, {})
 

@@ -18,7 +18,7 @@ from wfkernel.engine.events import Event
 from wfkernel.engine.failures import error_line
 from wfkernel.store.about import TEXT_LENGTH, render_json
 
-__all__ = ["GATHERED", "ContextRow", "text_digest", "texts_of"]
+__all__ = ["GATHERED", "ContextRow", "template_prefix", "template_row", "text_digest", "texts_of"]
 
 ROW_LENGTH: Final = 2_000
 """Characters kept of one text made from an event."""
@@ -76,7 +76,23 @@ def _of_run_start(event: Event) -> list[ContextRow]:
     given = event.payload.get("params") or _value(event.payload.get("input"))
     text = render_json(given) if given else ""
     row = _row(event, "input", f"{event.payload.get('workflow', '')}: {text}") if _WORD.search(text) else []
-    return row + _doc(event)
+    return (
+        row
+        + _doc(event)
+        + template_row(str(event.payload.get("source", "")), event.payload.get("template", ""), event.ts)
+    )
+
+
+def template_row(path: str, text: str, at: float) -> list[ContextRow]:
+    """What the notebook or workflow file at `path` is a template for, as `wfkernel.plan.template` puts it; empty: nothing."""
+    return (
+        [ContextRow(template_prefix(path), "template", text[:ROW_LENGTH], None, "", {"path": path}, at)] if text else []
+    )
+
+
+def template_prefix(path: str) -> str:
+    """The id of the text on the template at `path`."""
+    return f"template/{path}/"
 
 
 def _doc(event: Event) -> list[ContextRow]:
