@@ -54,6 +54,45 @@ def test_the_results_are_a_table_for_notebooks(ran):
     assert "the solver did not converge" in html
 
 
+def test_what_search_returns_is_shown_as_a_table(ran):
+    (shown,) = ran.run("import wfkernel; wfkernel.search('solver', 1)").outputs
+    assert shown["content"]["data"]["text/html"].startswith("<table>")
+    assert shown["content"]["data"]["text/plain"].startswith("1. error · step train · analysis · ")
+    assert ran.run("wfkernel.search('solver', kind='nosuch')").text == "Nothing found."
+    assert ran.value("[type(found).__name__ for found in wfkernel.search('solver', 1)]") == "['Found']"
+
+
+def test_texts_are_shown_and_not_interpreted(ran):
+    ran.run("import wfkernel; wfkernel.remember('the <script>alert(1)</script> of the solver', by='<b>Ines</b>')")
+    (shown,) = ran.run("%context search script -k 1").outputs
+    html = shown["content"]["data"]["text/html"]
+    assert "the &lt;script&gt;alert(1)&lt;/script&gt; of the solver" in html
+    assert "by=&lt;b&gt;Ines&lt;/b&gt;" in html
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "%context search which airline?",
+        "1 + 1\n%context search which airline??  ",
+        "%%step look --always\n%context search which airline?",
+        'if True:\n    %context search is it UA\'s "United" {n}?',
+    ],
+)
+def test_a_question_may_end_as_questions_do(ran, cell):
+    found = ran.run(cell)
+    assert found.status == "ok", found.text
+    assert "United Airlines" in found.text
+
+
+def test_a_question_mark_alone_asks_for_help_and_other_magics_keep_their_lines(ran):
+    assert "Nothing found" not in ran.run("%context?").text
+    ran.run("%%writefile lines.txt\n%context search which airline?")
+    assert ran.value("open('lines.txt').read()") == repr("%context search which airline?\n")
+    ran.run("%context remember Why is the runway closed?")
+    assert "Why is the runway closed?" in ran.run("%context search runway -k 1").text
+
+
 def test_what_is_remembered_is_found_in_any_way(ran):
     assert ran.run("%context remember Don't trust the humidity sensor").text.strip() == "remembered"
     assert ran.run("import wfkernel; wfkernel.remember('gusts are in knots', topic='units')").status == "ok"

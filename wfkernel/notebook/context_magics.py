@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.display import display
@@ -21,7 +21,23 @@ if TYPE_CHECKING:
     from wfkernel.notebook.session import Session
     from wfkernel.store.context import Found
 
-__all__ = ["ContextMagics", "render_found_html", "render_found_text"]
+__all__ = ["ContextMagics", "keep_questions", "render_found_html", "render_found_text"]
+
+TEXT_LINES: Final = 6
+"""How much of a text is shown where there is room for text only."""
+_QUESTION: Final = re.compile(r"^(\s*)%context\s+((?:search|remember)\s+\S.*\?)\s*$")
+
+
+def keep_questions(lines: list[str]) -> list[str]:
+    """Input transformer: ``%context search why is it late?`` is a search. IPython takes a line that ends so for one for help."""
+    first = next((line for line in lines if line.strip()), "")
+    if first.startswith("%%") and not first.startswith("%%step"):  # the lines of another magic are its own
+        return lines
+    return [_QUESTION.sub(_as_call, line) for line in lines]
+
+
+def _as_call(line: re.Match[str]) -> str:
+    return f"{line[1]}get_ipython().run_line_magic('context', {line[2]!r})\n"
 
 
 def search_parser() -> argparse.ArgumentParser:
@@ -108,7 +124,8 @@ def render_found_text(found: list[Found]) -> str:
     blocks = []
     for number, one in enumerate(found, 1):
         lines = one.text.splitlines() or [""]
-        blocks.append("\n".join([f"{number}. {_origin(one)}", *(f"   {line}" for line in lines[:6])]))
+        shown = lines[:TEXT_LINES] + ["…"] * (len(lines) > TEXT_LINES)
+        blocks.append("\n".join([f"{number}. {_origin(one)}", *(f"   {line}" for line in shown)]))
     return "\n".join(blocks)
 
 
@@ -116,15 +133,26 @@ def render_found_html(found: list[Found]) -> str:
     """Results of a search as an HTML table."""
     if not found:
         return "<p>Nothing found.</p>"
+    left = "text-align:left;vertical-align:top"
+    head = "".join(f"<th style='{left}'>{name}</th>" for name in ("from", "text"))
     rows = "".join(
-        f"<tr><td style='text-align:left;vertical-align:top'>{escape(_origin(one))}</td>"
-        f"<td style='text-align:left;white-space:pre-wrap'>{escape(one.text)}</td></tr>"
+        f"<tr><td style='{left};min-width:14em;max-width:30em;overflow-wrap:anywhere'>{'<br>'.join(escape(line) for line in _origins(one))}</td>"
+        f"<td style='{left}'><div style='white-space:pre-wrap;max-height:12em;overflow:auto'>{escape(one.text)}</div></td></tr>"
         for one in found
     )
-    return f"<table><thead><tr><th>from</th><th>text</th></tr></thead><tbody>{rows}</tbody></table>"
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+
+def _origins(one: Found) -> list[str]:
+    """Where a text is from, and what was said about it, in lines."""
+    lines: list[list[Any]] = [
+        [one.kind, f"step {one.step}" if one.step else None],
+        [one.workflow],
+        [one.run_id],
+        [f"{name}={value}" for name, value in one.meta.items()],
+    ]
+    return [" · ".join(str(part) for part in line if part) for line in lines if any(line)]
 
 
 def _origin(one: Found) -> str:
-    parts: list[Any] = [one.kind, f"step {one.step}" if one.step else None, one.workflow, one.run_id]
-    parts += [f"{name}={value}" for name, value in one.meta.items()]
-    return " · ".join(str(part) for part in parts if part)
+    return " · ".join(_origins(one))

@@ -10,7 +10,7 @@ from wfkernel.engine.actor import act_through
 from wfkernel.notebook import control
 from wfkernel.notebook.circles import draw_circles
 from wfkernel.notebook.completion import completion_matcher
-from wfkernel.notebook.context_magics import ContextMagics
+from wfkernel.notebook.context_magics import ContextMagics, keep_questions, render_found_html, render_found_text
 from wfkernel.notebook.home import bring_threads_home
 from wfkernel.notebook.magics import WorkflowMagics
 from wfkernel.notebook.runs import RUN_VARIABLE
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wfkernel.engine.result import RunResult
     from wfkernel.engine.run import Run
     from wfkernel.plan.builder import Definition
+    from wfkernel.store.context import Results
 
 __all__ = ["load", "unload"]
 
@@ -39,7 +40,7 @@ def load(shell: InteractiveShell) -> None:
     session = Session(shell)
     matcher = completion_matcher(session)
     transformer = StepTransformer(session.prepare)
-    shell.input_transformers_cleanup.append(mark_step)
+    shell.input_transformers_cleanup.extend([mark_step, keep_questions])
     shell.ast_transformers.append(transformer)
     shell.events.register("pre_run_cell", session.pre_run_cell)
     shell.events.register("post_run_cell", session.post_run_cell)
@@ -65,7 +66,7 @@ def _quiet_shutdown(shell: InteractiveShell) -> None:
 
 
 def _show_runs(shell: InteractiveShell, session: Session) -> None:
-    """Displaying a `Run` shows it live, a workflow its picture, a result a table of its steps."""
+    """Displaying a `Run` shows it live, a workflow its picture, a result a table of its steps, a search what was found."""
 
     def show(run: Run) -> None:
         from wfkernel.notebook.live import show_engine_run
@@ -83,16 +84,22 @@ def _show_runs(shell: InteractiveShell, session: Session) -> None:
 
         return render_result_html(result)
 
+    def found(results: Results, printer: Any, cycle: bool) -> None:
+        printer.text(render_found_text(results))
+
     if (formatter := shell.display_formatter) is not None:
         formatter.ipython_display_formatter.for_type_by_name("wfkernel.engine.run", "Run", show)
         formatter.formatters["image/svg+xml"].for_type_by_name("wfkernel.plan.builder", "Definition", picture)
         formatter.formatters["text/html"].for_type_by_name("wfkernel.engine.result", "RunResult", table)
+        formatter.formatters["text/html"].for_type_by_name("wfkernel.store.context", "Results", render_found_html)
+        formatter.formatters["text/plain"].for_type_by_name("wfkernel.store.context", "Results", found)
 
 
 def unload(shell: InteractiveShell) -> None:
     """Undo `load`; what is in the store stays."""
     session, transformer, matcher = _loaded.pop(id(shell))
-    shell.input_transformers_cleanup.remove(mark_step)
+    for transform in (mark_step, keep_questions):
+        shell.input_transformers_cleanup.remove(transform)
     shell.ast_transformers.remove(transformer)
     shell.events.unregister("pre_run_cell", session.pre_run_cell)
     shell.events.unregister("post_run_cell", session.post_run_cell)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from wfkernel.store.database import Database
 
-__all__ = ["MODES", "Context", "Found", "Mode", "forget_runs"]
+__all__ = ["MODES", "Context", "Found", "Mode", "Results", "forget_runs"]
 
 Mode = Literal["hybrid", "vectors", "words"]
 MODES: Final[tuple[Mode, ...]] = ("hybrid", "vectors", "words")
@@ -69,6 +69,10 @@ class Found:
     notebook: str | None = None
     session: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Results(list[Found]):
+    """What one search found, the best first. A notebook shows it as a table."""
 
 
 class Context:
@@ -118,7 +122,7 @@ class Context:
         run: str | None = None,
         kind: str | Sequence[str] | None = None,
         mode: Mode = "hybrid",
-    ) -> list[Found]:
+    ) -> Results:
         """The `k` texts that fit `text` best; see `wfkernel.search`."""
         if not isinstance(text, str) or not text.strip():
             raise DefinitionError("search needs some words to search for")
@@ -131,7 +135,7 @@ class Context:
         with self._database.open() as connection:
             candidates = len(wanted.run(connection, wanted.put_into(_FIRST_TWO, ""), {}))
         if not candidates:
-            return []
+            return Results()
         parts = []
         values: dict[str, Any] = {}
         embedder: Embedder | None = None
@@ -156,13 +160,13 @@ class Context:
                 held = VECTORS.held(connection)
                 _check_same(held, embedder, len(values["asked"]))
                 if held is None:  # forgotten just now
-                    return []
+                    return Results()
             if asked_again is None:
                 return _best(connection, rankings, _RANKINGS[mode], k, wanted, values)
             chosen = _chosen(connection, rankings, max(k, second_look.LOOKED_AT), wanted, values)
-        return self._look_again(chosen, asked_again, k, wanted) if chosen else []
+        return self._look_again(chosen, asked_again, k, wanted) if chosen else Results()
 
-    def _look_again(self, chosen: list[_Chosen], asked: list[float], k: int, wanted: Filter) -> list[Found]:
+    def _look_again(self, chosen: list[_Chosen], asked: list[float], k: int, wanted: Filter) -> Results:
         """The `k` best of the texts, after the first of them were put in an order by the encoder."""
         looked_at = [digest for digest, _, _ in chosen[: second_look.LOOKED_AT]]
         while True:
@@ -375,12 +379,12 @@ ORDER BY h.score DESC, h.digest LIMIT $most
 
 def _best(
     connection: duckdb.DuckDBPyConnection, rankings: str, ranking: str, k: int, wanted: Filter, values: dict[str, Any]
-) -> list[Found]:
+) -> Results:
     rows = wanted.run(connection, wanted.put_into(_BEST, rankings, ranking), {**values, "k": k})
-    return [
+    return Results(
         Found(text, score, kind, run_id, step, workflow, notebook, session, json.loads(meta))
         for text, score, kind, run_id, step, workflow, notebook, session, meta in rows
-    ]
+    )
 
 
 def _chosen(

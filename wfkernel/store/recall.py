@@ -13,7 +13,7 @@ from wfkernel.engine.context import current_step
 from wfkernel.store.store import open_store
 
 if TYPE_CHECKING:
-    from wfkernel.store.context import Found, Mode
+    from wfkernel.store.context import Mode, Results
     from wfkernel.store.store import Store
 
 __all__ = ["remember", "search", "work_in"]
@@ -55,7 +55,7 @@ def search(
     kind: str | Sequence[str] | None = None,
     mode: Mode = "hybrid",
     store: Store | None = None,
-) -> list[Found]:
+) -> Results:
     """The texts that fit `text` best: docs, inputs, outputs and errors of steps, remembered texts, notebook prose.
 
     Ranked by meaning (cosine of embeddings) and by words (BM25); how both are merged: `wfkernel.store.ranking`. A sentence
@@ -72,8 +72,8 @@ def search(
         store: the store to search; the notebook's or the current folder's by default.
 
     Raises:
-        DefinitionError: nothing to search for, or a condition that is none. RunNotFound: there is no such run. EmbedderError: the embedder does not work, or
-        is not the one the store was filled with.
+        DefinitionError: nothing to search for, or a condition that is none. RunNotFound: there is no such run.
+        EmbedderError: the embedder does not work, or is not the one the store was filled with.
     """
     chosen = store or _here()[0]
     run = None if run is None else chosen.find(run)
