@@ -129,6 +129,13 @@ class TestRecover:
         assert "wf resume bad" in done.stdout
         assert len(filled.events("bad")) == 2
         assert len(filled.events("good")) == 5
+        checked = wf("fsck", store=filled)
+        assert (checked.returncode, checked.stderr) == (0, "")
+        set_aside, well = checked.stdout.splitlines()
+        assert set_aside.startswith("quarantine: bad-")
+        assert well == f"{filled.path}: all is well"
+        subprocess.run(set_aside.partition("no more use: ")[2], shell=True, check=True)
+        assert check(filled) == []
 
     def test_refuses_what_would_keep_damage_or_disturb_a_writer(self, filled):
         sql(filled, "DELETE FROM wf.events WHERE run_id = 'bad' AND seq = 3")
@@ -189,7 +196,7 @@ os.kill(os.getpid(), 9)
         store = Store(path)
         with pytest.warns(UserWarning, match="damaged"):
             (problem,) = check(store)
-        assert problem.kind == "quarantine"
+        assert (problem.kind, problem.is_damage) == ("journal", True)
         assert file.name in problem.what
         assert len(store.events("r")) == 2
         store.close()

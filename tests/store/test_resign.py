@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.store.test_checkpoints import run_of, sql
-from wfkernel.errors import StoreError, ValueNotTrusted
+from wfkernel.errors import StoreError, ValueNotTrusted, ValueUnreadable
 from wfkernel.store.codecs import decode_names, encode_names
 from wfkernel.store.fsck import check
 from wfkernel.store.history import history
@@ -52,6 +52,12 @@ def foreign(store: Store, proof: Path, monkeypatch: pytest.MonkeyPatch, tmp_path
     store.close()
     monkeypatch.setenv("WFKERNEL_KEY_FILE", str(tmp_path / "mine" / "key"))
     return Store(store.path)
+
+
+def save(store: Store, record: dict[str, Any]) -> None:
+    step = run_of(store).begin("train", "c", {}, [], ["evil"])
+    step.start()
+    step.succeed([record], 0.1)
 
 
 def outputs(store: Store) -> list[dict[str, Any]]:
@@ -104,6 +110,47 @@ def test_a_damaged_store_is_not_signed(foreign):
 def wf_trust(store: Store, *options: str, answer: str = "") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "wfkernel", "trust", str(store.path), *options]
     return subprocess.run(command, input=answer, capture_output=True, text=True, timeout=60, check=False)
+
+
+HIDDEN = b"\x80\x04\x8c\x02os\x940\x8c\x06system\x940\x8c\x0bcollections0\x8c\x0bOrderedDict0h\x00h\x01\x93\x8c\x04true\x85R."
+"""``os.system("true")`` with names that nothing uses where those of a module and a function are to be expected."""
+PUT_TOGETHER = b"\x80\x04(\x8c\x02os\x8c\x06system\x8c\x01xl0\x8c\x06system\x93."
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (base64.b64encode(HIDDEN).decode(), ("os.system",)),
+        (base64.b64encode(PUT_TOGETHER).decode(), ("(unknown)",)),
+        (base64.b64encode(b"\x80\x04\x82\x07.").decode(), ("(unknown: extension 7)",)),
+        (base64.b64encode(b"cos\nsystem\n.").decode(), ("os.system",)),
+        (base64.b64encode(b"\x00").decode(), ("(unknown: not a pickle that can be read: at position 0, opcode b'\\x00' unknown)",)),
+    ],
+)  # fmt: skip
+def test_what_a_value_would_import_is_told_whatever_it_was_made_to_look_like(store, data, told):
+    save(store, {"name": "evil", "type": "Model", "codec": "pickle", "size": 1, "data": data})
+    assert [found.imports for found in untrusted(store)] == [told]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"codec": "module", "blob": "0" * 64},
+        {"data": "@@a"},
+        {"data": 5},
+        {"data": "é"},
+        {"blob": "../../x"},
+        {"blob": None},
+        {},
+    ],
+)
+def test_what_nobody_can_open_needs_no_trust_and_is_told_as_damaged(store, content):
+    record = {"name": "evil", "type": "Model", "codec": "pickle", "size": 1, **content}
+    save(store, record)
+    assert untrusted(store) == []
+    assert trust(store) == 0
+    with pytest.raises(ValueUnreadable, match=r"damaged|cannot be restored"):
+        store.decode(record)
 
 
 class TestTheCommand:

@@ -19,6 +19,7 @@ from wfkernel.errors import DefinitionError, RunSuspended
 from wfkernel.store.codecs import decode_names, encode_names
 from wfkernel.store.fsck import check
 from wfkernel.store.retention import GRACE_SECONDS, prune
+from wfkernel.store.salvage import salvage
 from wfkernel.store.store import Store
 
 DAY = 86_400.0
@@ -163,6 +164,17 @@ def test_the_values_of_a_run_whose_events_are_held_back_stay(store, leaves):
         assert prune(store).values == (0 if leaves == "suspends" else 1)
         process.kill()
     assert check(store) == []
+
+
+def test_what_a_database_in_quarantine_may_name_stays_until_that_is_cleared(store):
+    (record,) = save(store, "r", {"x": "x" * 100_000})
+    age(store, record["blob"])
+    store.close()
+    store.path.write_bytes(b"x" * 20_000)
+    kept_in = salvage(store).kept_in
+    assert (store.runs(), prune(store).values) == ([], 0)
+    kept_in.unlink()
+    assert prune(store).values == 1
 
 
 def test_a_prune_that_was_killed_at_the_wrong_moment_loses_nothing(store):

@@ -168,9 +168,14 @@ def print_table(columns: list[str], rows: list[tuple[Any, ...]], *, empty: str =
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+        table.add_row(*(Text("" if value is None else _printable(str(value))) for value in row))
     # A pipe has no width: nothing is wrapped there, so that other programs find whole lines.
     Console(width=None if sys.stdout.isatty() else 10_000).print(table)
+
+
+def _printable(text: str) -> str:
+    """`text` without what a terminal would take for a command: it may be somebody else's."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
 
 
 def write_new(file: Path, text: str) -> None:

@@ -34,7 +34,7 @@ from xxhash import xxh3_128, xxh3_128_hexdigest
 from wfkernel.errors import StoreError, ValueUnreadable
 from wfkernel.store.disk import sync_folder, write_all
 
-__all__ = ["BlobDir", "BlobWriter", "checksum_of", "digest_of"]
+__all__ = ["BlobDir", "BlobWriter", "checked_name", "checksum_of", "digest_of"]
 
 LARGE_WRITE: Final = 1 << 20
 """Buffers from this size on are hashed in a second thread while they are written; smaller ones are collected."""
@@ -60,6 +60,13 @@ def digest_of(data: Buffer) -> str:
 def checksum_of(data: Buffer) -> str:
     """What tells damage, and one content from another where nobody forges: xxh3, 128 bits in hex."""
     return xxh3_128_hexdigest(data)
+
+
+def checked_name(digest: Any) -> str:
+    """`digest`, if it is one. Raises `ValueUnreadable`."""
+    if not (isinstance(digest, str) and _NAME.fullmatch(digest)):
+        raise ValueUnreadable(f"{digest!r} does not name a value file; the record is damaged")
+    return digest
 
 
 class BlobWriter:
@@ -225,9 +232,8 @@ class BlobDir:
 
     def path_of(self, digest: str) -> Path:
         """Where the blob of this name lies, whether it exists or not."""
-        if not _NAME.fullmatch(digest):  # a record from a foreign store must not lead out of the folder
-            raise ValueUnreadable(f"{digest!r} does not name a value file in {self.path}; the record is damaged")
-        return self.path / digest[:2] / digest
+        name = checked_name(digest)  # a record from a foreign store must not lead out of the folder
+        return self.path / name[:2] / name
 
     def put(self, content: Iterable[Any] | Callable[[BlobWriter], object], *, durable: bool = True) -> tuple[str, int]:
         """Store the chunks of `content`, or what it writes when called with a file object: (digest, size in bytes).

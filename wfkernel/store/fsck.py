@@ -7,6 +7,7 @@ Looked at are the DuckDB file itself, the events (every one is linked to the one
 from __future__ import annotations
 
 import re
+import shlex
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -38,6 +39,11 @@ class Problem:
     seq: int | None = None
     step: str = ""
     at: float | None = None
+
+    @property
+    def is_damage(self) -> bool:
+        """False for what `wf recover` has set aside: nobody misses it."""
+        return self.kind != "quarantine"
 
     def __str__(self) -> str:
         where = f"run {self.run_id}" if self.run_id else ""
@@ -73,7 +79,7 @@ _BLOB: Final = re.compile(r'"blob":"([0-9a-f]{64})"')
 
 
 def check(store: Store) -> list[Problem]:
-    """Everything that is wrong with the store, the most basic first. Empty: all is well."""
+    """Everything that is wrong with the store, the most basic first, and what was set aside. Empty: all is well."""
     try:
         with store.database.open() as connection:
             _read_everything(connection)
@@ -180,10 +186,17 @@ def _bad_journals(store: Store) -> list[Problem]:
 
 
 def _quarantined(store: Store) -> list[Problem]:
-    folder = store.quarantine
-    return [
-        Problem(
-            "quarantine", f"{file.name} was taken out of the store", f"Look at it in {folder} and delete it when done"
-        )
-        for file in (sorted(folder.iterdir()) if folder.is_dir() else ())
-    ]
+    """What lies in quarantine: a journal was damaged, and nobody was told then; the rest was set aside by `wf recover`."""
+    folder, problems = store.quarantine, []
+    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.suffix == SUFFIX:
+            what = f"journal {file.name} was damaged, what follows the damage is not in the store"
+            problems.append(Problem("journal", what, f"Look at it, and then: rm {shlex.quote(str(file))}"))
+        else:
+            what = f"{file.name} was set aside by wf recover"
+            problems.append(
+                Problem(
+                    "quarantine", what, f"Nothing needs it. When it is of no more use: rm -r {shlex.quote(str(file))}"
+                )
+            )
+    return problems

@@ -2,7 +2,8 @@
 
 Records name files by their digest, and a pickle may refer to further files from the inside (`wfkernel.store.pickles`).
 So that nothing is ever taken for unused by mistake, this does not parse: any 64 hexadecimal digits found in an event, a
-checkpoint, a journal, a quarantined file, or a pickle that is referred to count as a reference.
+checkpoint, a journal, a quarantined file (not a database, which is compressed), or a pickle that is referred to count as a
+reference.
 """
 
 from __future__ import annotations
@@ -66,8 +67,9 @@ def _texts(
         with file.open("rb") as handle:  # what was moved to the tables is found there, unless it was deleted since
             handle.seek(folded.get(file.name, 0))
             yield handle.read()
-    for file in quarantine.glob("*"):
-        yield file.read_bytes()
+    for file in quarantine.rglob("*"):
+        if file.is_file():
+            yield file.read_bytes()
 
 
 def _names(content: bytes) -> Iterator[str]:

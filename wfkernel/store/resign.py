@@ -107,13 +107,20 @@ def _unsigned(store: Store, document: Any) -> Iterator[tuple[dict[str, Any], Out
         for item in document:
             yield from _unsigned(store, item)
     elif isinstance(document, dict):
-        if isinstance(document.get("codec"), str) and not is_trusted(document):
+        if isinstance(document.get("codec"), str) and _needs_trust(document):
             yield document, []
         outputs = _displays(store, document.get("shown"))
         if outputs and not may_show(document["shown"], outputs):
             yield document["shown"], outputs
         for item in document.values():
             yield from _unsigned(store, item)
+
+
+def _needs_trust(record: dict[str, Any]) -> bool:
+    try:
+        return not is_trusted(record)
+    except ValueUnreadable:  # it cannot be opened by anybody
+        return False
 
 
 def _displays(store: Store, record: Any) -> Outputs:
@@ -151,19 +158,44 @@ def _imports(store: Store, record: dict[str, Any]) -> tuple[str, ...]:
         content = store.blobs.read(record["blob"]) if "blob" in record else base64.b64decode(record["data"])
     except ValueUnreadable as error:
         return (f"(unknown: {error})",)
-    found: dict[str, None] = {}
-    strings: list[str] = []
     try:
-        for opcode, argument, _ in pickletools.genops(content):
-            if opcode.name in ("GLOBAL", "INST"):
-                found[str(argument).replace(" ", ".", 1)] = None
-            elif opcode.name == "STACK_GLOBAL":
-                found[".".join(strings[-2:]) or "(unknown)"] = None
-            elif isinstance(argument, str):
-                strings.append(argument)
+        return tuple(dict.fromkeys(_globals(content)))
     except ValueError as error:
-        found[f"(unknown: not a pickle that can be read: {error})"] = None
-    return tuple(found)
+        return (f"(unknown: not a pickle that can be read: {error})",)
+
+
+def _globals(content: bytes) -> Iterator[str]:
+    """What a pickle imports. Raises `ValueError` where its opcodes end in none.
+
+    What was made so that it cannot be told by looking, as a name that is taken off the stack or put together, is unknown.
+    """
+    pushed: list[str | None] = []
+    """The strings on top of the stack."""
+    memo: dict[int, str | None] = {}
+    for opcode, argument, _ in pickletools.genops(content):
+        match opcode.name:
+            case "GLOBAL" | "INST":
+                yield str(argument).replace(" ", ".", 1)
+                pushed = []
+            case "STACK_GLOBAL":
+                module, name = [None, None, *pushed][-2:]
+                yield f"{module}.{name}" if module is not None and name is not None else "(unknown)"
+                pushed = []
+            case "EXT1" | "EXT2" | "EXT4":
+                yield f"(unknown: extension {argument})"
+                pushed = []
+            case "GET" | "BINGET" | "LONG_BINGET":
+                pushed.append(memo.get(int(argument or 0)))
+            case "MEMOIZE":
+                memo[len(memo)] = pushed[-1] if pushed else None
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                memo[int(argument or 0)] = pushed[-1] if pushed else None
+            case "PROTO" | "FRAME":
+                pass
+            case name if name.endswith(("STRING", "UNICODE", "UNICODE8")):
+                pushed.append(argument if isinstance(argument, str) else None)
+            case _:
+                pushed = []
 
 
 def _text(document: Any) -> str:

@@ -3,7 +3,8 @@
 Other processes may be writing meanwhile. A run that is executing, suspended or waiting is never deleted. A value file is
 written before the event that names it is journaled, so one that seems unused may be about to be named: only files that
 nobody has written or asked for within `GRACE_SECONDS` are deleted, and while a run is executed whose events are held back
-(the durability ``exit``), none that is younger than these.
+(the durability ``exit``), none that is younger than these. As long as `wf recover` keeps a database that could not be read in
+quarantine, the values that were there then stay.
 """
 
 from __future__ import annotations
@@ -101,8 +102,10 @@ def _collect(connection: duckdb.DuckDBPyConnection, store: Store, without: list[
     used = referenced(connection, store.journals, store.quarantine, store.blobs, without)
     count = size = 0
     before = min(time.time(), values_kept_since(store.owners)) - GRACE_SECONDS
+    # What a database in quarantine names cannot be read there: what is older may be its.
+    set_aside = max((file.stat().st_ctime for file in store.quarantine.glob(f"*{store.path.suffix}")), default=0.0)
     for file in sorted(store.blobs.path.glob("??/*")):
-        if file.name not in used and _is_old(file, before):
+        if file.name not in used and _is_old(file, before) and file.stat().st_mtime > set_aside:
             length = file.stat().st_size
             if dry_run or _remove(file, before):
                 count, size = count + 1, size + length

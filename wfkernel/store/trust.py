@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from wfkernel.engine.userkey import user_key
-from wfkernel.store.blobs import digest_of
+from wfkernel.errors import ValueUnreadable
+from wfkernel.store.blobs import checked_name, digest_of
 
 __all__ = ["content_digest", "is_trusted", "sign"]
 
@@ -31,7 +32,8 @@ def sign(digest: str) -> str:
 def is_trusted(record: Mapping[str, Any]) -> bool:
     """Whether decoding the value record cannot run code, or only code that this user saved.
 
-    A record that belongs to a group without holding the group's pickle is decided by the record that holds it.
+    A record that belongs to a group without holding the group's pickle is decided by the record that holds it. Raises
+    `ValueUnreadable` for one that nobody can decode.
     """
     if record["codec"] not in _SIGNED_CODECS or not ("data" in record or "blob" in record):
         return True
@@ -39,7 +41,13 @@ def is_trusted(record: Mapping[str, Any]) -> bool:
 
 
 def content_digest(record: Mapping[str, Any]) -> str:
-    """The digest that `record`'s signature has to cover; for a blob, its name, which reading verifies."""
-    if record["codec"] == "module":
-        return digest_of(f"module:{record['data']}".encode())
-    return str(record["blob"]) if "blob" in record else digest_of(base64.b64decode(record["data"]))
+    """The digest that `record`'s signature has to cover; for a blob, its name, which reading verifies.
+
+    Raises `ValueUnreadable` for a record that nobody can decode.
+    """
+    try:
+        if record["codec"] == "module":
+            return digest_of(f"module:{record['data']}".encode())
+        return checked_name(record["blob"]) if "blob" in record else digest_of(base64.b64decode(record["data"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueUnreadable(f"the record of a value is damaged ({error}); run the step that made it again") from None
