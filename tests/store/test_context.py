@@ -137,6 +137,26 @@ def test_events_that_come_later_are_found_by_the_next_search(store):
     assert store.context.search("harbour", 1)[0].text == "the harbour sensor reports in knots"
 
 
+def test_a_search_beside_a_run_that_goes_on_writing_ends(store, monkeypatch):
+    work = begin(store).begin("work", "c", {}, [], [])
+    work.start()
+    made = context.texts_of
+    written = iter(range(9))
+
+    def texts_while_it_writes(events: Iterator[Event]) -> list[ContextRow]:
+        rows = made(events)
+        work.remember(f"remark {next(written)} on pumps", {})
+        return rows
+
+    monkeypatch.setattr(context, "texts_of", texts_while_it_writes)
+    assert store.context.search("pumps") == []
+    assert [one.text for one in store.context.search("pumps", mode="words")] == ["remark 0 on pumps"]
+    monkeypatch.setattr(context, "GATHERED_AT_ONCE", 1)
+    monkeypatch.setattr(context, "texts_of", made)
+    begin(store, "r2")
+    assert len(store.context.search("pumps", mode="words")) == 2
+
+
 def test_a_run_begun_with_context_off_leaves_only_what_it_remembers(store, monkeypatch):
     @step
     def secret() -> str:

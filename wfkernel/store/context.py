@@ -104,11 +104,11 @@ class Context:
             _insert(connection, rows, {})
 
     def gather(self) -> None:
-        """Make texts from the events that came since the last time."""
-        while True:
+        """Make texts from the events that came since the last time; not from those that come meanwhile, which may not end."""
+        more = True
+        while more:
             with self._database.open() as connection, transaction(connection):
-                if not _gather(connection):
-                    return
+                more = _gather(connection)
 
     # -- searching -----------------------------------------------------------------------------------------------------
 
@@ -208,11 +208,13 @@ class Context:
     # -- indexing ------------------------------------------------------------------------------------------------------
 
     def _index_words(self) -> None:
-        while True:
+        more = True
+        while more:
             with self._database.open() as connection, transaction(connection):
                 pending = _pending(connection, "context_indexed")
                 if not pending:
                     return
+                more = len(pending) == INDEXED_AT_ONCE
                 counts = {digest: term_counts(text) for digest, text in pending}
                 uses = [[digest, term, n] for digest, found in counts.items() for term, n in found.items()]
                 lengths = [[digest, found.total()] for digest, found in counts.items()]
@@ -241,6 +243,8 @@ class Context:
                 if held is None:
                     VECTORS.hold(connection, embedder.name, vectors.shape[1])
                 VECTORS.insert(connection, [digest for digest, _ in pending], vectors)
+            if len(pending) < INDEXED_AT_ONCE:
+                return embedder
 
 
 def forget_runs(connection: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -> None:
@@ -285,9 +289,10 @@ WHERE e.seq > b.after AND e.seq <= b.last_seq AND list_contains($1, e.type)
 
 
 def _gather(connection: duckdb.DuckDBPyConnection) -> bool:
-    """One batch; False when there was nothing to do."""
+    """One batch; whether there was more behind than goes into one."""
     execute(connection, _BEHIND, [GATHERED_AT_ONCE])
-    if connection.execute("SELECT count(*) FROM behind").fetchone() == (0,):
+    ((runs, events),) = connection.execute("SELECT count(*), sum(last_seq - after) FROM behind").fetchall()
+    if not runs:
         return False
     found = execute(connection, _EVENTS, [list(GATHERED)]).fetchall()
     sessions = {row[0]: row[-1] for row in found}
@@ -295,7 +300,7 @@ def _gather(connection: duckdb.DuckDBPyConnection) -> bool:
     connection.execute("DELETE FROM wf.context WHERE run_id IN (SELECT run_id FROM behind WHERE cut)")
     _insert(connection, rows, sessions)
     connection.execute("INSERT OR REPLACE INTO wf.context_gathered SELECT run_id, last_seq FROM behind")
-    return True
+    return bool(events >= GATHERED_AT_ONCE)
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, rows: Sequence[ContextRow], sessions: Mapping[str, str]) -> None:
