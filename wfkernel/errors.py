@@ -21,6 +21,7 @@ __all__ = [
     "EmbedderError",
     "PlanDrift",
     "ResumeAlreadyClaimed",
+    "RunExists",
     "RunNotFound",
     "RunNotSuspended",
     "RunStopped",
@@ -67,6 +68,18 @@ class SettingsInvalid(WorkflowError):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("\n".join(problems))
+
+
+class RunExists(WorkflowError):
+    """There is a run of this id already."""
+
+    def __init__(self, run_id: str, status: str) -> None:
+        on = (
+            f"`wf restart {run_id}` runs it anew"
+            if status in ("success", "canceled")
+            else f"`wf resume {run_id}` goes on"
+        )
+        super().__init__(f"there is a run '{run_id}' already, it is {status}: {on}; a new run needs another id.")
 
 
 class RunNotFound(WorkflowError):

@@ -190,6 +190,20 @@ class TestRunning:
         starts = [e for e in wf("events", "again", "--type", "step.start", "--json").json if e["path"] == "check"]
         assert len(starts) == 2
 
+    @pytest.mark.parametrize(("name", "told"), [
+        ("asks", "it is suspended: `wf resume asks` goes on"), ("bad", "it is failed: `wf resume bad` goes on"),
+        ("small", "it is success: `wf restart small` runs it anew"),
+    ])  # fmt: skip
+    @pytest.mark.parametrize("target", ["jobs.py:orders", "book.ipynb"])
+    def test_what_a_run_is_called_no_other_run_is(self, world, name, told, target):
+        cells = [nbformat.v4.new_code_cell("rows = 1", metadata={"tags": ["parameters"]})]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), world.folder / "book.ipynb")
+        before = world("events", name, "--json").json
+        refused = world("run", target, "-p", "rows=3", "--run-id", name)
+        assert (refused.status, refused.out) == (2, "")
+        assert refused.err == f"wf: there is a run '{name}' already, {told}; a new run needs another id.\n"
+        assert world("events", name, "--json").json == before
+
     def test_a_suspended_run_waits_for_an_answer_that_fits(self, world):
         assert world("resume", "asks").status == 2
         refused = world("resume", "asks", "--data", '{"approve": "perhaps"}')

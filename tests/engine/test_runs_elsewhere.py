@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import Elsewhere, go
+from wfkernel import suspend
 from wfkernel.engine.events import Event
 from wfkernel.engine.failures import RunActive, RunNotActive
 from wfkernel.engine.run import Run
 from wfkernel.engine.workflow import Workflow
+from wfkernel.errors import RunExists
 from wfkernel.store.store import Store
 
 WORK = """
@@ -67,6 +69,10 @@ def told(process: subprocess.Popen[str]) -> Any:
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     return json.loads(out.splitlines()[-1])
+
+
+async def ask(x: Any) -> Any:
+    return suspend(message="go on?")
 
 
 async def nothing(x: Any) -> Any:
@@ -268,6 +274,16 @@ def test_a_run_that_ended_can_be_started_once_more(store: Store) -> None:
     assert go(flow.create_run("again").start(2)).result == 2
     with pytest.raises(RunActive, match="started by somebody else first"):
         go(unused.start(3))
+
+
+def test_a_run_that_can_be_gone_on_with_is_not_started_anew(store: Store) -> None:
+    flow = Workflow("w", store=store).then(ask).commit()
+    assert go(flow.create_run("r").start(1)).status == "suspended"
+    with pytest.raises(RunExists, match="there is a run 'r' already, it is suspended: `wf resume r` goes on"):
+        go(flow.create_run("r").start(1))
+    assert go(flow.create_run("r").resume(2)).result == 2
+    with pytest.raises(RunExists, match="it is success"):
+        go(Workflow("other", store=store).then(nothing).commit().create_run("r").start(1))
 
 
 def test_the_address_of_a_process_is_readable_by_its_user_only(

@@ -112,6 +112,15 @@ def test_run_suspends_then_resume_in_a_fresh_process_completes_the_same_output(t
     assert "Suspended" not in nbformat.read(out, as_version=4).cells[0].source
 
 
+def test_running_the_output_of_an_unfinished_run_goes_on_with_that_run(tmp_path, notebook):
+    first = json.loads(wf(tmp_path, "run", "nb.ipynb", "-o", "out.ipynb", "--json", code=75).stdout)
+    again = json.loads(wf(tmp_path, "run", "out.ipynb", "-o", "out.ipynb", "--json", code=75).stdout)
+    assert (again["run_id"], again["status"]) == (first["run_id"], "suspended")
+    anew = json.loads(wf(tmp_path, "run", "out.ipynb", "-o", "b.ipynb", "--run-id", "b", "--json", code=75).stdout)
+    assert anew["run_id"] == "b"
+    assert ran(tmp_path) == ["load", "total", "approve", "approve", "load", "total", "approve"]
+
+
 def test_a_wrong_answer_is_refused_with_the_field_and_status_2(tmp_path, notebook):
     run_id = json.loads(wf(tmp_path, "run", "nb.ipynb", "--json", code=75).stdout)["run_id"]
     refused = wf(tmp_path, "resume", run_id, "--data", '{"note": 5}', code=2)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from wfkernel.cli.targets import workflow_of
-from wfkernel.errors import RunNotSuspended
+from wfkernel.errors import RunExists, RunNotSuspended
 
 if TYPE_CHECKING:
     from wfkernel.engine.durability import Durability
@@ -29,8 +29,10 @@ def begin(
     *,
     progress: bool,
 ) -> RunState:
-    """Run a workflow as a new run, until it ends or stops."""
+    """Run a workflow as a new run, until it ends or stops. Raises `RunExists`."""
     run = workflow.create_run(run_id, durability=durability, checkpoints=checkpoints)
+    if run.state.seq:
+        raise RunExists(run_id, run.status)
     return _execute(run, run.start(value), progress)
 
 

@@ -73,7 +73,7 @@ def run(
     input: InputOption = None,
     output: OutputOption = None,
     run_id: Annotated[
-        str | None, typer.Option("--run-id", help="What the run is called; one of this name begins anew.")
+        str | None, typer.Option("--run-id", help="What the run is called; no run may be called so yet.")
     ] = None,
     durability: DurabilityOption = None,
     checkpoints: CheckpointsOption = None,

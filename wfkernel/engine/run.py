@@ -49,6 +49,7 @@ from wfkernel.engine.values import reveal
 from wfkernel.errors import (
     DefinitionError,
     ResumeAlreadyClaimed,
+    RunExists,
     RunNotFound,
     RunNotSuspended,
     WorkflowError,
@@ -170,7 +171,8 @@ class Run:
     async def start(self, input: Any = None, *, state: Any = None, per_step: bool = False) -> RunResult:
         """Run the workflow from its beginning and return when it ends, suspends or pauses.
 
-        Raises `InputInvalid` before anything is started when `input` or `state` do not fit, and what `on_start` raises.
+        A run that has ended begins anew. Raises `RunActive` and `RunExists` for one that has not, `InputInvalid` before
+        anything is started when `input` or `state` do not fit, and what `on_start` raises.
         """
         self.program.check_runnable()
         known = self.state.seq
@@ -190,7 +192,8 @@ class Run:
         return await self._drive(core, value)
 
     def _check_free(self, state: RunState, known: int) -> None:
-        """Raise `RunActive` if the run is executed, or was started since this `Run` knew of `known` events of it."""
+        """Raise `RunActive` if the run is executed, or was started since this `Run` knew of `known` events of it, and
+        `RunExists` if it can be gone on with, or is another workflow's."""
         if self._core is not None or (state.status in ("running", "waiting") and self._alive(state)):
             raise RunActive(f"run '{self.run_id}' is being executed; wait for it, or create another run.")
         if state.seq and not known:
@@ -198,6 +201,8 @@ class Run:
                 f"run '{self.run_id}' was started by somebody else first: it is {state.status}. Create another run, or get "
                 "this one again to start it once more."
             )
+        if state.seq and (state.status not in (*_ENDED, "pending") or state.workflow != self.program.id):
+            raise RunExists(self.run_id, state.status)
 
     async def _refused_by_hook(self, core: Core, value: Any, initial: dict[str, Any], known: int) -> RunResult:
         await self._emit_start(value, initial, known)

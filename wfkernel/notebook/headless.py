@@ -18,11 +18,17 @@ from wfkernel.engine import events as ev
 from wfkernel.engine.answers import answer_event
 from wfkernel.engine.checkpointing import check_together, checkpoint_policy
 from wfkernel.engine.durability import Durability
-from wfkernel.engine.events import Event
 from wfkernel.engine.remember import context_flag
 from wfkernel.engine.script import describe_error
 from wfkernel.engine.state import RunState
-from wfkernel.errors import AnswerInvalid, DefinitionError, ResumeAlreadyClaimed, RunNotSuspended, WorkflowError
+from wfkernel.errors import (
+    AnswerInvalid,
+    DefinitionError,
+    ResumeAlreadyClaimed,
+    RunExists,
+    RunNotSuspended,
+    WorkflowError,
+)
 from wfkernel.notebook import places
 from wfkernel.notebook.interrupts import INTERRUPT
 from wfkernel.notebook.prose import keep_prose
@@ -90,16 +96,17 @@ def resume_hints(state: RunState) -> list[str]:
 
 
 def begin_run(
-    store: Store, nb: Any, source: str, output: str | None, run_id: str | None, told: Mapping[str, str]
+    store: Store, nb: Any, source: str, output: str | None, run: RunState | str | None, told: Mapping[str, str]
 ) -> RunState:
-    """The run that executing notebook `nb` writes: `run_id` if it exists (and is claimed), the unfinished run the
-    notebook is the output of, or a new one (called `run_id` if that is given). `told`: its durability and checkpoints."""
-    if run_id and store.exists(run_id):
-        return store.load(run_id)
-    noted = nb.metadata.get("papermill", {}).get("wfkernel", {}).get("run_id")
-    if noted and store.exists(noted) and store.load(noted).status != "success":
-        return claim_resume(store, noted, None, unanswered=True)
-    state = RunState(run_id or new_run_id())
+    """The run that executing notebook `nb` writes: `run` if this process has claimed it, a new one called `run`, or, without
+    one, the unfinished run the notebook is the output of, or a new one. `told`: its durability and checkpoints.
+
+    Raises `RunExists` where there is a run called `run`.
+    """
+    if run is None:
+        run = _unfinished(store, nb)
+    if isinstance(run, RunState):
+        return run
     payload = {
         "status": "running",
         "workflow": places.stem(source) if source else "notebook",
@@ -108,16 +115,27 @@ def begin_run(
         "mode": "headless",
         "params": _json_parameters(nb.metadata.get("papermill", {}).get("parameters", {})),
         "cwd": os.getcwd(),
-        "owner": store.owner,
         **told,
         **context_flag(),
     }
-    event = Event(state.run_id, 1, time.time(), ev.RUN_START, "", 0, payload)
-    store.append([event])
-    state.apply(event)
+
+    def decide(state: RunState) -> list[tuple[str, str, dict[str, Any]]]:
+        if state.seq:
+            raise RunExists(state.run_id, state.status)
+        return [(ev.RUN_START, "", payload)]
+
+    state = store.claim(run or new_run_id(), decide, new=True)
     if source and not places.is_remote(source):
         keep_prose(store, Path(source).absolute(), nb.cells, state.run_id)
     return state
+
+
+def _unfinished(store: Store, nb: Any) -> RunState | None:
+    """The unfinished run a notebook is the output of, claimed."""
+    noted = nb.metadata.get("papermill", {}).get("wfkernel", {}).get("run_id")
+    if noted and store.exists(noted) and store.load(noted).status != "success":
+        return claim_resume(store, noted, None, unanswered=True)
+    return None
 
 
 def end_run(store: Store, run_id: str, failure: BaseException | None, *, suspended: bool) -> RunState:
@@ -245,27 +263,35 @@ def run_notebook(
 ) -> RunState:  # fmt: skip
     """Run a notebook headless as a new run. Returns the run's state, also when it suspended or failed.
 
+    The output of an unfinished run goes on with that run, unless `run_id` is given.
+
     Args:
         notebook, output: files, or any path papermill can read and write; parameters fill ``{name}`` in `output`.
         durability, checkpoints: how the run is kept, see `wfkernel.engine.durability` and `wfkernel.engine.checkpointing`.
         run_id: what the run is called; default: a new name.
 
-    Raises `DefinitionError` for a notebook or parameter that cannot work, before anything runs.
+    Raises `DefinitionError` for a notebook or parameter that cannot work and `RunExists`, before anything runs.
     """
     from wfkernel.settings import settings
 
     notebook = os.fspath(notebook)
-    check_parameters(notebook, notebook_inputs(places.read_notebook(notebook)), parameters)
+    nb = places.read_notebook(notebook)
+    check_parameters(notebook, notebook_inputs(nb), parameters)
     told = {} if durability is None else {"durability": str(durability)}
     if checkpoints is not None:
         told["checkpoints"] = str(checkpoint_policy(checkpoints))
     check_together(durability or settings().durability, checkpoint_policy(checkpoints or settings().checkpoints))
-    run_id = run_id or new_run_id()
+    kept = store or store_of(notebook)
+    if run_id is not None and kept.exists(run_id):
+        raise RunExists(run_id, kept.load(run_id).status)
+    run = run_id or _unfinished(kept, nb) or new_run_id()
     filled = _filled(None if output is None else os.fspath(output), parameters)
-    target = filled or places.beside(notebook, f"{places.stem(notebook)}-{run_id}.ipynb")
-    return _execute(
-        store or store_of(notebook), notebook, target, parameters, progress=progress, run_id=run_id, told=told
-    )
+    target = filled or places.beside(notebook, f"{places.stem(notebook)}-{_id_of(run)}.ipynb")
+    return _execute(kept, notebook, target, parameters, progress=progress, run=run, told=told)
+
+
+def _id_of(run: RunState | str) -> str:
+    return run if isinstance(run, str) else run.run_id
 
 
 def resume_notebook(store: Store, run_id: str, data: Any, *, step: str | None, progress: bool) -> RunState:
@@ -275,7 +301,7 @@ def resume_notebook(store: Store, run_id: str, data: Any, *, step: str | None, p
     if not there:
         raise DefinitionError(f"neither the notebook {known.notebook} nor its output {known.output} is there any more")
     state = claim_resume(store, run_id, data, step=step)
-    return _execute(store, there[0], state.output, state.params, progress=progress, run_id=run_id, cwd=state.cwd)
+    return _execute(store, there[0], state.output, state.params, progress=progress, run=state, cwd=state.cwd)
 
 
 def retry_notebook(store: Store, run_id: str, step: str | None, *, progress: bool) -> RunState:
@@ -294,7 +320,7 @@ def retry_notebook(store: Store, run_id: str, step: str | None, *, progress: boo
 
 
 def _execute(
-    store: Store, source: str, target: str, parameters: dict[str, Any], *, progress: bool, run_id: str,
+    store: Store, source: str, target: str, parameters: dict[str, Any], *, progress: bool, run: RunState | str,
     cwd: str | None = None, told: Mapping[str, str] | None = None,
 ) -> RunState:  # fmt: skip
     import papermill
@@ -307,13 +333,13 @@ def _execute(
     try:
         papermill.execute_notebook(
             source, target, parameters=parameters, engine_name="wfkernel", progress_bar=progress, cwd=cwd,
-            wfkernel_run=run_id, wfkernel_store=store, wfkernel_told=told or {}, **kernel,
+            wfkernel_run=run, wfkernel_store=store, wfkernel_told=told or {}, **kernel,
         )  # fmt: skip
     except NotebookSuspended as suspended:
         return suspended.state
     except (PapermillExecutionError, DeadKernelError):
         pass  # the run says what failed
-    return store.load(run_id)
+    return store.load(_id_of(run))
 
 
 def _kernel_of(notebook: str) -> dict[str, str]:

@@ -130,7 +130,7 @@ class WorkflowEngine(NBClientEngine):  # type: ignore[misc]
         autosave_cell_every: int = 30,
         *,
         input_path: str | None = None,
-        wfkernel_run: str | None = None,
+        wfkernel_run: RunState | str | None = None,
         wfkernel_store: Store | None = None,
         wfkernel_told: Mapping[str, str] | None = None,
         **kwargs: Any,
@@ -139,7 +139,7 @@ class WorkflowEngine(NBClientEngine):  # type: ignore[misc]
 
         Args:
             wfkernel_store: where the run is kept; by default what `find_store_path` finds for the notebook.
-            wfkernel_run: id of a run that is already claimed (`wf resume`), or for the new run. Without it the run noted
+            wfkernel_run: a run that is already claimed (`wf resume`), or the id of the new run. Without it the run noted
                 in the notebook is continued if it is not finished, or a new one begins.
             wfkernel_told: the durability and the checkpoints of a new run.
         """
