@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,13 @@ def test_the_store_as_it_was_is_kept_beside_it(released):
     assert versions(copy)[-1] == before
     with duckdb.connect(str(copy), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM runs").fetchone() == (3,)
+
+
+@pytest.mark.parametrize("name", ['a "store" of mine.duckdb', "it's a store.db", "store"])
+def test_a_store_may_be_called_as_one_likes(released, name):
+    path = released.rename(released.with_name(name))
+    with closing(Store(path)) as store:
+        assert len(store.runs()) == 3
 
 
 def test_every_later_version_is_applied_once_and_in_order(released, monkeypatch):

@@ -138,12 +138,12 @@ def _back_up(connection: duckdb.DuckDBPyConnection, copy: Path) -> None:
     unfinished = copy.with_name(f"{copy.name}.tmp")
     for file in (unfinished, unfinished.with_name(f"{unfinished.name}.wal")):
         file.unlink(missing_ok=True)
-    name = connection.execute("SELECT current_database()").fetchall()[0][0]
+    name = str(connection.execute("SELECT current_database()").fetchall()[0][0]).replace('"', '""')
     quoted = str(unfinished).replace("'", "''")
-    connection.execute(f"ATTACH '{quoted}' AS wfkernel_backup")
+    connection.execute(f"""ATTACH '{quoted}' AS "copy of {name}" """)
     try:
-        connection.execute(f'COPY FROM DATABASE "{name}" TO wfkernel_backup')
-        connection.execute("CHECKPOINT wfkernel_backup")
+        connection.execute(f'COPY FROM DATABASE "{name}" TO "copy of {name}"')
+        connection.execute(f'CHECKPOINT "copy of {name}"')
     finally:
-        connection.execute("DETACH wfkernel_backup")
+        connection.execute(f'DETACH "copy of {name}"')
     unfinished.replace(copy)
