@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.store.test_checkpoints import sql
 from wfkernel import Workflow, step
 from wfkernel.store.stats import stats
 from wfkernel.store.store import Store
@@ -85,6 +86,17 @@ def test_the_mean_in_sql_is_the_same(worked):
     )[1]
     (load_,) = [one for one in stats(worked) if (one.workflow, one.step) == ("numbers", "load")]
     assert mean == pytest.approx(load_.mean, abs=1e-4)  # the view rounds
+
+
+def test_a_clock_that_was_set_back_gives_no_time_below_0(store):
+    run = Workflow("w", input=int, store=store).then(square).commit().create_run("r")
+    run.sync.start(2)
+    sql(store, "UPDATE wf.runs SET started = started + 86400")
+    sql(store, "UPDATE wf.events SET ts = ts + 86400 WHERE type = 'step.start'")
+    assert store.runs()[0]["seconds"] == 0
+    assert store.query("SELECT seconds FROM attempts")[1] == [(0,)]
+    (figures, _) = stats(store)
+    assert (figures.count, figures.mean) == (1, None)
 
 
 def test_calls_of_one_step_count_together_and_a_workflow_comes_before_its_steps(worked):

@@ -118,7 +118,11 @@ class ScriptRun:
             paths = [path for path in steps if self.state.step(path).status == "running"]
             for path in paths:
                 step = self.state.step(path)
-                payload = {"status": status, "by": by, "duration": time.time() - (step.started_at or time.time())}
+                payload = {
+                    "status": status,
+                    "by": by,
+                    "duration": max(0.0, time.time() - (step.started_at or time.time())),
+                }
                 self.emit(ev.STEP_RESULT, payload, path, step.attempt)
             if status == "canceled":
                 self.emit(ev.RUN_CANCEL, {"status": "canceled", "reason": by})

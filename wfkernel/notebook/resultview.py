@@ -35,7 +35,7 @@ def render_result_html(result: RunResult) -> str:
 
 
 def _row(path: str, step: StepResult) -> str:
-    took = step.ended_at - step.started_at if step.started_at and step.ended_at else None
+    took = max(0.0, step.ended_at - step.started_at) if step.started_at and step.ended_at else None
     if step.error:
         came_to = _error(step.error)
     else:

@@ -134,4 +134,4 @@ def _changes(before: Known, after: Known) -> list[Change]:
 def _seconds(state: RunState) -> float | None:
     if state.started_at is None or state.ended_at is None:
         return None
-    return state.ended_at - state.started_at
+    return max(0.0, state.ended_at - state.started_at)

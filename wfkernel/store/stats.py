@@ -42,7 +42,7 @@ _SQL: Final = f"""
 WITH named AS (SELECT *, {_NAME} AS name FROM wf.runs WHERE status <> 'pending'),
      chosen AS (SELECT * FROM named WHERE $1 IS NULL OR name = $1),
      done AS (
-         SELECT name, '' AS step, status, 1 AS times, CASE WHEN status = 'success' THEN ended - started END AS took, started
+         SELECT name, '' AS step, status, 1 AS times, CASE WHEN status = 'success' AND ended >= started THEN ended - started END AS took, started
          FROM chosen
          UNION ALL
          SELECT r.name, regexp_replace(regexp_replace(s.path, '#\\d+', '', 'g'), '\\[\\d+\\]', '[]', 'g'), s.status, s.executions,

@@ -11,8 +11,8 @@ __all__ = ["RUN_COLUMNS", "VIEWS"]
 
 RUN_COLUMNS: Final = """run_id, workflow, notebook, output AS output_notebook, mode, status, params AS parameters,
            wf.utc(started) AS started_at, wf.utc(updated) AS updated_at, wf.utc(ended) AS ended_at,
-           round(coalesce(ended, updated) - started, 3) AS seconds, error->>'$.message' AS error"""
-"""The columns of the view `runs`, of the table ``wf.runs``."""
+           round(greatest(coalesce(ended, updated) - started, 0), 3) AS seconds, error->>'$.message' AS error"""
+"""The columns of the view `runs`, of the table ``wf.runs``. Clocks are set back: no time is below 0."""
 
 VIEWS: Final = f"""
 CREATE OR REPLACE VIEW main.runs AS SELECT {RUN_COLUMNS} FROM wf.runs ORDER BY started DESC;
@@ -23,7 +23,7 @@ CREATE OR REPLACE VIEW main.steps AS
     FROM wf.steps ORDER BY run_id, position, started;
 CREATE OR REPLACE VIEW main.attempts AS
     SELECT s.run_id, s.path AS step, s.attempt, wf.utc(s.ts) AS started_at, wf.utc(e.ts) AS ended_at,
-           round(e.ts - s.ts, 4) AS seconds,
+           round(greatest(e.ts - s.ts, 0), 4) AS seconds,
            CASE e.type WHEN 'step.result' THEN e.payload->>'$.status' WHEN 'step.retry' THEN 'failed'
                        WHEN 'step.suspended' THEN 'suspended' ELSE 'interrupted' END AS outcome,
            e.payload->>'$.error.message' AS error
