@@ -12,6 +12,7 @@ import pytest
 
 from tests.store.test_checkpoints import run_of, sql
 from wfkernel.engine import events as ev
+from wfkernel.engine.script import ScriptRun
 from wfkernel.engine.state import fold
 from wfkernel.errors import RunNotFound, StoreCorrupt, StoreError
 from wfkernel.store.codecs import encode_names
@@ -118,6 +119,22 @@ class TestRecover:
         state = filled.claim("bad", lambda state: [(ev.RUN_ATTACH, "", {})])
         assert state.seq == 4
         assert [p for p in check(filled) if p.kind != "quarantine"] == []
+
+    def test_of_a_recovered_run_is_found_what_it_does_then_and_not_what_was_taken_out(self, store):
+        def tell(run, *said):
+            for text in said:
+                run.emit(ev.CONTEXT_REMEMBER, {"text": text, "kind": "note", "meta": {}}, "a")
+
+        tell(run_of(store, run_id="told"), "the flight left", "the flight was late")
+        store.context.remember("a flight of ours", {}, run_id="told")
+        assert len(store.context.search("flight", k=9)) == 3
+        store.close()
+        again = Store(store.path)
+        recover(again, "told", again.load("told").seq - 1)
+        tell(ScriptRun(again, again.load("told")), "the flight was early", "the flight has landed")
+        found = {one.text for one in again.context.search("flight", k=9)}
+        assert found == {"the flight left", "the flight was early", "the flight has landed", "a flight of ours"}
+        again.close()
 
     def test_by_command(self, filled):
         sql(filled, "DELETE FROM wf.events WHERE run_id = 'bad' AND seq = 4")

@@ -68,6 +68,19 @@ def test_runs_older_than_an_age_are_deleted_whole(store):
         assert store.query(f"SELECT count(*) FROM wf.{table} WHERE run_id = 'old'")[1] == [(0,)]
 
 
+def test_of_runs_that_are_deleted_no_text_and_no_index_of_it_stays(store):
+    store.context.remember("a flight of the old run", {}, run_id="old")
+    store.context.remember("what is kept", {})
+    ended(store, "old", 40)
+    assert len(store.context.search("flight kept", k=5)) >= 2
+    prune(store, older_than=DAY)
+    digests = "SELECT count(*) FROM (SELECT digest FROM wf.{} WHERE digest NOT IN (SELECT digest FROM wf.context))"
+    with store.database.open() as connection:
+        for table in ("context_indexed", "context_terms", "context_vectors"):
+            assert connection.execute(digests.format(table)).fetchall() == [(0,)]
+    assert [one.text for one in store.context.search("flight kept", k=5)] == ["what is kept"]
+
+
 def test_the_newest_runs_of_each_workflow_are_kept_however_old(store):
     for n in range(4):
         ended(store, f"r{n}", 100 - n)

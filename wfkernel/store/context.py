@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from wfkernel.store.database import Database
 
-__all__ = ["MODES", "Context", "Found", "Mode", "Results", "forget_runs"]
+__all__ = ["MODES", "Context", "Found", "Mode", "Results", "forget_runs", "gather_anew"]
 
 Mode = Literal["hybrid", "vectors", "words"]
 MODES: Final[tuple[Mode, ...]] = ("hybrid", "vectors", "words")
@@ -248,16 +248,18 @@ class Context:
 
 
 def forget_runs(connection: duckdb.DuckDBPyConnection, run_ids: Sequence[str]) -> None:
-    """Remove the texts of runs that are removed or rebuilt, and what was indexed of texts nobody has any more.
-
-    The caller holds the transaction. Texts of runs that still have events are gathered again by the next search.
-    """
+    """Remove the texts of runs that are removed, and what was indexed of texts nobody has any more. In a transaction."""
     for table in ("context", "context_gathered"):
         execute(connection, f"DELETE FROM wf.{table} WHERE list_contains($1, run_id)", [list(run_ids)])
     for table in ("context_terms", "context_indexed"):
         connection.execute(f"DELETE FROM wf.{table} WHERE digest NOT IN (SELECT digest FROM wf.context)")
     for vectors in (VECTORS, second_look.TABLE):
         vectors.forget(connection)
+
+
+def gather_anew(connection: duckdb.DuckDBPyConnection, run_id: str) -> None:
+    """Events of the run were taken out: the next search gathers its texts from its beginning. In a transaction."""
+    execute(connection, "UPDATE wf.context_gathered SET seq = 9223372036854775807 WHERE run_id = ?", [run_id])
 
 
 # -- texts -------------------------------------------------------------------------------------------------------------
@@ -297,7 +299,10 @@ def _gather(connection: duckdb.DuckDBPyConnection) -> bool:
     found = execute(connection, _EVENTS, [list(GATHERED)]).fetchall()
     sessions = {row[0]: row[-1] for row in found}
     rows = texts_of(Event(*(*row[:-2], json.loads(row[-2]))) for row in found)
-    connection.execute("DELETE FROM wf.context WHERE run_id IN (SELECT run_id FROM behind WHERE cut)")
+    connection.execute(
+        "DELETE FROM wf.context USING behind WHERE cut AND context.run_id = behind.run_id "
+        "AND (starts_with(id, context.run_id || '#') OR starts_with(id, context.run_id || '/'))"  # made from its events
+    )
     _insert(connection, rows, sessions)
     connection.execute("INSERT OR REPLACE INTO wf.context_gathered SELECT run_id, last_seq FROM behind")
     return bool(events >= GATHERED_AT_ONCE)

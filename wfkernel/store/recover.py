@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from wfkernel.engine.state import RunState
 from wfkernel.errors import RunNotFound, StoreError
 from wfkernel.store.checkpoints import load_state
+from wfkernel.store.context import gather_anew
 from wfkernel.store.disk import sync_folder
 from wfkernel.store.fsck import first_bad_events
 from wfkernel.store.projection import rebuild
@@ -72,6 +73,7 @@ def recover(store: Store, run_id: str, to: int | None = None) -> Recovered:
             for table in ("events", "checkpoints"):
                 execute(connection, f"DELETE FROM wf.{table} WHERE run_id = ? AND seq > ?", [run_id, target])
             rebuild(connection, [run_id])
+            gather_anew(connection, run_id)
         store.claims.note(store.owner, run_id)
         state = load_state(connection, run_id)
     return Recovered(run_id, target, removed, kept_in, state)

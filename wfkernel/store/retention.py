@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.errors import DefinitionError
+from wfkernel.store.context import forget_runs
 from wfkernel.store.deeds import note_deed
 from wfkernel.store.owner import values_kept_since
 from wfkernel.store.read import transaction
@@ -94,6 +95,8 @@ def _delete(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
     with transaction(connection):
         for (table,) in tables:
             execute(connection, f'DELETE FROM wf."{table}" WHERE list_contains($1, run_id)', [run_ids])
+        if run_ids:
+            forget_runs(connection, run_ids)
 
 
 def _collect(connection: duckdb.DuckDBPyConnection, store: Store, without: list[str], dry_run: bool) -> tuple[int, int]:
