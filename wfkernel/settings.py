@@ -73,7 +73,9 @@ class Settings:
     context: bool = field(default=True, metadata=_about("Whether runs leave texts behind that can be searched."))
     embedder: str | None = field(
         default=None,
-        metadata=_about("What texts are embedded with (minilm, onnx:FOLDER); default: what the store was filled with."),
+        metadata=_about(
+            "What texts are embedded with (minilm, onnx:FOLDER, openai:MODEL, python:FILE.py:NAME); default: what the store holds."
+        ),
     )
     worker: str = field(
         default="threads", metadata=_about("Where steps that are plain functions and name no worker execute.")

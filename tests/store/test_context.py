@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +21,13 @@ from wfkernel.engine.context import running
 from wfkernel.engine.durable import workflow
 from wfkernel.engine.events import Event
 from wfkernel.engine.workflow import Workflow
-from wfkernel.errors import DefinitionError, EmbedderError, RunNotFound, StoreError
+from wfkernel.errors import DefinitionError, RunNotFound, StoreError
 from wfkernel.plan.step import step
 from wfkernel.store import context
 from wfkernel.store.about import about, render_json
 from wfkernel.store.codecs import encode_names
 from wfkernel.store.context import forget_runs
 from wfkernel.store.context_text import ContextRow
-from wfkernel.store.embedders import load_embedder
 from wfkernel.store.ranking import words
 from wfkernel.store.read import transaction
 from wfkernel.store.store import Store
@@ -423,166 +419,6 @@ def test_words_of_any_text_are_lower_case_and_without_spaces(text):
         assert word.split() == [word]
 
 
-# -- embedders ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def endpoint(monkeypatch) -> Iterator[ThreadingHTTPServer]:
-    """A server that speaks OpenAI's embeddings API: vectors of as many dimensions as the model's name says."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.server.requests.append((self.path, self.headers.get("Authorization"), len(body["input"])))  # type: ignore[attr-defined]
-            status = self.server.status  # type: ignore[attr-defined]
-            size = int(body["model"].rpartition("-")[2])
-            data = []
-            for index, text in enumerate(body["input"]):
-                vector = np.zeros(size)
-                for word in text.lower().split():
-                    vector[sum(word.encode()) % size] += 1.0
-                data.append({"index": index, "embedding": vector.tolist()})
-            answer = json.dumps({"data": data[::-1]} if status == 200 else {"error": "no"}).encode()
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.requests, server.status = [], 200  # type: ignore[attr-defined]
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1/")
-    monkeypatch.setenv("OPENAI_API_KEY", "the key")
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def test_an_endpoint_that_speaks_openais_api_embeds(store, endpoint, monkeypatch):
-    monkeypatch.setenv("WFKERNEL_EMBEDDER", "openai:words-32")
-    note(store, *NOTES)
-    assert store.context.search("iris flowers", 1, mode="vectors")[0].text == NOTES[3]
-    assert store.query("SELECT value FROM wf.settings WHERE name = 'embedder'")[1] == [
-        ('{"name":"openai:words-32","dimension":32}',)
-    ]
-    assert endpoint.requests == [("/v1/embeddings", "Bearer the key", 4), ("/v1/embeddings", "Bearer the key", 1)]
-
-
-def test_texts_are_sent_in_batches_and_each_only_once(store, endpoint, monkeypatch):
-    monkeypatch.setenv("WFKERNEL_EMBEDDER", "openai:words-8")
-    note(store, *(f"remark number {n}" for n in range(3)), "remark number 1")
-    monkeypatch.setattr(type(load_embedder("openai:words-8")), "_AT_ONCE", 2)
-    store.context.search("remark")
-    assert [count for *_, count in endpoint.requests] == [2, 1, 1]
-
-
-@pytest.mark.parametrize(("status", "message"), [(401, "answered 401 .*Set OPENAI_API_KEY"), (500, "answered 500")])
-def test_an_endpoint_that_refuses_is_named(store, endpoint, monkeypatch, status, message):
-    endpoint.status = status
-    monkeypatch.setenv("WFKERNEL_EMBEDDER", "openai:words-8")
-    note(store, *NOTES)
-    with pytest.raises(EmbedderError, match=message):
-        store.context.search("kitten")
-    assert store.context.search("kitten", mode="words")  # which needs no embedder
-
-
-def test_an_endpoint_that_is_not_there_is_named(store, monkeypatch):
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    monkeypatch.setenv("WFKERNEL_EMBEDDER", "openai:words-8")
-    note(store, *NOTES)
-    with pytest.raises(EmbedderError, match=r"http://127.0.0.1:9/v1/embeddings cannot be reached"):
-        store.context.search("kitten")
-
-
-def test_a_store_refuses_vectors_of_another_embedder_until_it_is_reindexed(store, endpoint, monkeypatch):
-    note(store, *NOTES)
-    store.context.search("kitten")
-    monkeypatch.setenv("WFKERNEL_EMBEDDER", "openai:words-32")
-    with pytest.raises(
-        EmbedderError, match=r"from wordllama \(256 dimensions\).*wf search --reindex --embedder openai:words-32"
-    ):
-        store.context.search("kitten")
-    assert store.context.reindex() == "openai:words-32"
-    assert store.context.search("kitten slept", 1, mode="vectors")[0].text == NOTES[0]
-    monkeypatch.delenv("WFKERNEL_EMBEDDER")
-    assert store.context.search("kitten slept", 1, mode="vectors")[0].text == NOTES[0]  # the store remembers
-
-
-def test_an_embedder_chosen_before_there_are_texts_is_kept_to(store, endpoint):
-    assert store.context.reindex("openai:words-8") == "openai:words-8"
-    store.context.remember("the gearbox was oiled", {})
-    assert [found.text for found in store.context.search("gearbox", mode="vectors")] == ["the gearbox was oiled"]
-    assert store.context.reindex() == "openai:words-8"
-
-
-def test_a_reindex_that_fails_leaves_everything_as_it_was(store, monkeypatch):
-    note(store, *NOTES)
-    before = store.context.search("a cat napping")
-    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    with pytest.raises(EmbedderError, match="cannot be reached"):
-        store.context.reindex("openai:words-8")
-    assert store.context.search("a cat napping") == before
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        (
-            "nosuch",
-            "there is no embedder 'nosuch'. Known: wordllama, minilm, onnx, sentence-transformers, fastembed, openai",
-        ),
-        ("wordllama:big", "brings one model"),
-    ],
-)
-def test_an_unknown_embedder_is_refused(name, message):
-    with pytest.raises(EmbedderError, match=message):
-        load_embedder(name)
-
-
-def test_an_embedder_whose_package_is_not_installed_says_what_to_install(store, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for name in ("sentence-transformers", "fastembed"):
-        with pytest.raises(EmbedderError, match=f"pip install {name}"):
-            load_embedder(name).embed(["text"])
-
-
-def test_vectors_are_those_of_wordllama():
-    given = ["a small kitten", "", "größe 12 µm", "def read_csv(path): ..."]
-    ours = load_embedder("wordllama").embed(given)
-    np.testing.assert_array_equal(load_embedder("wordllama").embed(["aSmall Kitten"])[0], ours[0])  # in plain words
-    theirs = subprocess.run(
-        [sys.executable, "-c",
-         "import json, sys, wordllama, pathlib\n"
-         "model = wordllama.WordLlama.load(cache_dir=pathlib.Path(wordllama.__file__).parent, disable_download=True)\n"
-         "print(json.dumps(model.embed(json.loads(sys.argv[1])).tolist()))",
-         json.dumps([text for text in given if text])],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    np.testing.assert_allclose(ours[[0, 2, 3]], json.loads(theirs.stdout), rtol=1e-4, atol=1e-5)
-    assert not ours[1].any()
-
-
-def test_searching_leaves_the_loggers_of_the_process_alone(store):
-    note(store, *NOTES)
-    store.context.search("kitten")
-    assert "wordllama" not in logging.root.manager.loggerDict
-
-
-def test_an_embedder_that_returns_nonsense_is_named(store, monkeypatch):
-    class Broken:
-        name = "broken"
-
-        def embed(self, given: list[str]) -> np.ndarray:
-            return np.full((len(given), 3), np.nan)
-
-    monkeypatch.setattr(context, "load_embedder", lambda name: Broken())
-    note(store, *NOTES)
-    with pytest.raises(EmbedderError, match="the embedder broken returned"):
-        store.context.search("kitten")
-
-
 # -- renderings --------------------------------------------------------------------------------------------------------
 
 
@@ -651,16 +487,3 @@ def test_wf_search_prints_and_filters(store, tmp_path):
     )
     assert as_json[0]["text"] == NOTES[0]
     assert set(as_json[0]) == {"text", "score", "kind", "run_id", "step", "workflow", "notebook", "session", "meta"}
-
-
-def test_wf_search_refuses_and_reindexes(store, tmp_path, endpoint):
-    note(store, *NOTES)
-    store.context.search("kitten")
-    store.close()
-    refused = wf(tmp_path, "search", "kitten", "--embedder", "openai:words-16")
-    assert refused.returncode == 2
-    assert refused.stderr == "wf: --embedder goes with --reindex: one store holds vectors of one embedder\n"
-    assert wf(tmp_path, "search").returncode == 2
-    done = wf(tmp_path, "search", "--reindex", "--embedder", "openai:words-16")
-    assert (done.returncode, done.stderr) == (0, "all texts are embedded with openai:words-16\n")
-    assert NOTES[0] in wf(tmp_path, "search", "kitten slept", "--mode", "vectors", "-k", "1").stdout

@@ -38,7 +38,10 @@ def search(
     mode: Annotated[str, typer.Option(help="hybrid, or one ranking alone: vectors or words.")] = "hybrid",
     reindex: Annotated[bool, typer.Option("--reindex", help="Embed all texts anew first.")] = False,
     embedder: Annotated[
-        str | None, typer.Option(help="With --reindex: embed with this one from now on (minilm, onnx:FOLDER).")
+        str | None,
+        typer.Option(
+            help="With --reindex: embed with this one from now on (minilm, onnx:FOLDER, openai:MODEL, python:FILE.py:NAME)."
+        ),
     ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,

@@ -30,7 +30,7 @@ from wfkernel.errors import DefinitionError, EmbedderError
 from wfkernel.store import second_look
 from wfkernel.store.context_filter import Filter, filter_of
 from wfkernel.store.context_text import GATHERED, ContextRow, texts_of
-from wfkernel.store.embedders import DEFAULT, Embedder, load_embedder, weight_of
+from wfkernel.store.embedders import DEFAULT, Embedder, from_store, load_embedder, weight_of
 from wfkernel.store.ranking import BY_WORDS, HYBRID, again, by_vectors, term_counts, term_number, words
 from wfkernel.store.read import transaction
 from wfkernel.store.sql import execute
@@ -191,7 +191,7 @@ class Context:
 
         with self._database.open(change=True) as connection:
             held = VECTORS.held(connection)
-        name = embedder or settings().embedder or (held[0] if held else DEFAULT)
+        name = embedder or settings().embedder or (from_store(held[0]) if held else DEFAULT)
         chosen = load_embedder(name)
         dimension = embed(chosen, ["a text to try it with"]).shape[1]
         with self._database.open() as connection, transaction(connection):
@@ -343,7 +343,7 @@ def _pending(connection: duckdb.DuckDBPyConnection, table: str) -> list[tuple[st
 def _choose(held: tuple[str, int] | None) -> Embedder:
     from wfkernel.settings import settings
 
-    return load_embedder(settings().embedder or (held[0] if held else DEFAULT))
+    return load_embedder(settings().embedder or (from_store(held[0]) if held else DEFAULT))
 
 
 def _check_same(held: tuple[str, int] | None, embedder: Embedder, dimension: int) -> None:

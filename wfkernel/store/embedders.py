@@ -6,6 +6,8 @@
     sentence-transformers:MODEL      needs the package; MODEL is fetched from the Hugging Face hub on first use
     fastembed:MODEL                  the same, through ONNX
     openai:MODEL                     any endpoint that speaks OpenAI's embeddings API: OPENAI_BASE_URL, OPENAI_API_KEY
+    python:MODULE:NAME               a function of yours that takes a list of texts and returns a row of numbers for each
+    python:FILE.py:NAME              the same; of an object with a method ``embed``, that method
 
 The first two come with their weights in packages, so nothing is downloaded.
 
@@ -20,6 +22,7 @@ import json
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -28,12 +31,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from wfkernel.errors import EmbedderError
 
 if TYPE_CHECKING:
+    from urllib.error import HTTPError
+
     import numpy as np
     from numpy.typing import NDArray
 
     Vectors = NDArray[np.float32]
 
-__all__ = ["DEFAULT", "ENTRY_POINTS", "Embedder", "load_embedder", "weight_of"]
+__all__ = ["DEFAULT", "ENTRY_POINTS", "Embedder", "from_store", "load_embedder", "weight_of"]
 
 DEFAULT: Final = "wordllama"
 ENTRY_POINTS: Final = "wfkernel.embedders"
@@ -52,7 +57,7 @@ class Embedder(Protocol):
         """One row of float32 for every text, of any length; they are normalised by the caller."""
 
 
-def weight_of(embedder: Embedder) -> float:
+def weight_of(embedder: object) -> float:
     """How much the cosine counts beside the words in a hybrid search, from 0 to 1: the embedder's own ``weight`` if it has one.
 
     Both weights here are the best of tests/benchmarks/context_recall.py, for a sentence encoder and for averaged word vectors.
@@ -170,10 +175,19 @@ class _FastEmbed:
 
 
 class _OpenAI:
-    """An endpoint that speaks OpenAI's embeddings API: ``POST {OPENAI_BASE_URL}/embeddings``."""
+    """An endpoint that speaks OpenAI's embeddings API: ``POST {OPENAI_BASE_URL}/embeddings``.
+
+    A text is cut after `_BYTES`, which are at most as many tokens: their models refuse more than 8,192, and one long text
+    would have them refuse all that are sent with it. What is refused for the moment only is asked for again.
+    """
 
     _AT_ONCE: Final = 256
+    _BYTES: Final = 8_000
     _SECONDS: Final = 60.0
+    _FOR_THE_MOMENT: Final = frozenset({429, 500, 502, 503, 504})
+    _PAUSES: Final = (0.5, 2.0)
+    """Seconds before it is asked again, where the endpoint does not say how many."""
+    _LONGEST_PAUSE: Final = 20.0
 
     def __init__(self, model: str) -> None:
         self._model = model or "text-embedding-3-small"
@@ -182,9 +196,10 @@ class _OpenAI:
     def embed(self, texts: Sequence[str]) -> Vectors:
         import numpy as np
 
+        cut = [text.encode("utf-8", "replace")[: self._BYTES].decode(errors="ignore") for text in texts]
         rows: list[list[float]] = []
-        for first in range(0, len(texts), self._AT_ONCE):
-            rows += self._ask(list(texts[first : first + self._AT_ONCE]))
+        for first in range(0, len(cut), self._AT_ONCE):
+            rows += self._ask(cut[first : first + self._AT_ONCE])
         return np.asarray(rows, np.float32)
 
     def _ask(self, texts: list[str]) -> list[list[float]]:
@@ -199,19 +214,59 @@ class _OpenAI:
         if os.environ.get("OPENAI_API_KEY"):
             headers["Authorization"] = f"Bearer {os.environ['OPENAI_API_KEY']}"
         body = json.dumps({"model": self._model, "input": texts}).encode()
+        for pause in (*self._PAUSES, None):
+            try:
+                with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=self._SECONDS) as reply:
+                    answer = json.load(reply)
+                found = {entry["index"]: entry["embedding"] for entry in answer["data"]}
+                return [found[index] for index in range(len(texts))]
+            except urllib.error.HTTPError as error:
+                if pause is None or error.code not in self._FOR_THE_MOMENT:
+                    hint = " Set OPENAI_API_KEY." if error.code == 401 else ""
+                    raise EmbedderError(f"{url} answered {error.code} {error.reason}{_reason(error)}.{hint}") from None
+                wanted = error.headers.get("Retry-After", "")
+                time.sleep(min(float(wanted), self._LONGEST_PAUSE) if wanted.isdecimal() else pause)
+            except OSError as error:
+                reason = getattr(error, "reason", error)
+                raise EmbedderError(f"{url} cannot be reached: {reason}. OPENAI_BASE_URL says where it is.") from None
+            except (ValueError, KeyError, TypeError) as error:
+                raise EmbedderError(f"{url} does not speak OpenAI's embeddings API: {error!r}") from None
+        raise AssertionError("the last time it raises or returns")
+
+
+def _reason(error: HTTPError) -> str:
+    """Why an endpoint refuses, in its own words: OpenAI says ``{"error": {"message": ...}}``."""
+    try:
+        said = json.loads(error.read())
+        said = said.get("error", said.get("detail", said.get("message", "")))
+    except (OSError, ValueError, AttributeError):
+        return ""
+    text = " ".join(str(said.get("message", "") if isinstance(said, dict) else said).split()).rstrip(".")
+    return f": {text[:300]}" if text else ""
+
+
+class _Python:
+    """A function of the user's, by its address (`wfkernel.plan.reference`). A store cannot name one, see `from_store`."""
+
+    def __init__(self, address: str) -> None:
+        from wfkernel.plan.reference import find, parse_address
+
+        if not address:
+            raise EmbedderError("the embedder python needs a function: python:MODULE:NAME or python:FILE.py:NAME")
+        found = find(parse_address(address), Path.cwd())
+        self.name = f"python:{address}"
+        self.weight = weight_of(found)
+        self._embed = getattr(found, "embed", found)
+        if not callable(self._embed):
+            raise EmbedderError(f"the embedder {self.name} is no function: {found!r}")
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        import numpy as np
+
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=self._SECONDS) as reply:
-                answer = json.load(reply)
-            found = {entry["index"]: entry["embedding"] for entry in answer["data"]}
-            return [found[index] for index in range(len(texts))]
-        except urllib.error.HTTPError as error:
-            hint = " Set OPENAI_API_KEY." if error.code == 401 else ""
-            raise EmbedderError(f"{url} answered {error.code} {error.reason}.{hint}") from None
-        except OSError as error:
-            reason = getattr(error, "reason", error)
-            raise EmbedderError(f"{url} cannot be reached: {reason}. OPENAI_BASE_URL says where it is.") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise EmbedderError(f"{url} does not speak OpenAI's embeddings API: {error!r}") from None
+            return np.asarray(self._embed(list(texts)), np.float32)
+        except Exception as error:
+            raise EmbedderError(f"the embedder {self.name} failed: {type(error).__name__}: {error}") from error
 
 
 def _onnx(folder: str) -> Embedder:
@@ -229,6 +284,17 @@ def _minilm(model: str) -> Embedder:
     if model:
         raise EmbedderError(f"minilm is one model, not '{model}'; onnx:FOLDER takes any.")
     return OnnxEmbedder("minilm", packaged_minilm)
+
+
+def from_store(name: str) -> str:
+    """The embedder a store says its vectors are from. Raises `EmbedderError` where that is code which nobody here has named:
+    a store somebody sent must not choose what is executed."""
+    if name.startswith("python:"):
+        raise EmbedderError(
+            f"the store's vectors are from {name}, and a store cannot have code executed: name it with "
+            f"WFKERNEL_EMBEDDER={name} or in wfkernel.toml; `wf search --reindex --embedder {DEFAULT}` embeds all texts anew."
+        )
+    return name
 
 
 def _need(module: str, package: str) -> None:
@@ -251,4 +317,5 @@ _BUILT_IN: Final[dict[str, Callable[[str], Embedder]]] = {
     "sentence-transformers": _SentenceTransformers,
     "fastembed": _FastEmbed,
     "openai": _OpenAI,
+    "python": _Python,
 }
