@@ -1,7 +1,8 @@
 """How much a store takes, and copying it while others use it.
 
 A copy is made with the database held, which nobody else can write meanwhile, and with every journal taken in. Value files
-are never changed once written, and one that is named has been written before, so they are copied afterwards.
+are never changed once written, and one that is named has been written before, so they are copied afterwards, while no
+`wf prune` collects them. The database has its name in the new place when all is there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from wfkernel.errors import StoreError
 from wfkernel.store.deeds import deeds_file
+from wfkernel.store.folder import check_folder
+from wfkernel.store.journal import SUFFIX
 
 if TYPE_CHECKING:
     from wfkernel.store.store import Store
@@ -63,24 +66,28 @@ def size(store: Store) -> Size:
 def backup(store: Store, folder: Path, copied: Callable[[int, int], None] = lambda done, total: None) -> Backup:
     """Copy the store to `folder`, which must not hold one yet. `copied(done, total)` is called for each value file.
 
-    Raises `StoreError`.
+    What an interrupted copy left there is written again. Raises `StoreError`.
     """
     target = folder / store.path.name
-    if target.exists():
+    check_folder(target)
+    if target.exists() or any((folder / store.journals.name).glob(f"*{SUFFIX}")):
         raise StoreError(f"there is a store {target} already: name another folder")
+    unfinished = target.with_name(f"{target.name}.unfinished")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with store.database.open():
-            store.database.copy_to(target)
-        if deeds_file(store).exists():
-            shutil.copyfile(deeds_file(store), target.with_name(deeds_file(store).name))
-        files = sorted(store.blobs.path.glob("??/*"))
-        for number, file in enumerate(files, 1):
-            beside = folder / store.blobs.path.name / file.parent.name / file.name
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, beside)
-            copied(number, len(files))
+        with store.claims.values_stay():
+            with store.database.open():
+                store.database.copy_to(unfinished)
+            if deeds_file(store).exists():
+                shutil.copyfile(deeds_file(store), target.with_name(deeds_file(store).name))
+            files = sorted(store.blobs.path.glob("??/*"))
+            for number, file in enumerate(files, 1):
+                beside = folder / store.blobs.path.name / file.parent.name / file.name
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, beside)
+                copied(number, len(files))
+            length = unfinished.stat().st_size + sum(file.stat().st_size for file in files)
+        unfinished.replace(target)
     except OSError as error:
         raise StoreError(f"cannot copy the store to {folder}: {error.strerror or error}") from error
-    length = target.stat().st_size + sum(file.stat().st_size for file in files)
     return Backup(target, len(files), length)

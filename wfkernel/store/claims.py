@@ -56,6 +56,20 @@ class Claims:
             with self._between:
                 yield
 
+    @contextlib.contextmanager
+    def values_stay(self) -> Iterator[None]:
+        """Within the block no other process is in one: who collects unused value files, and who copies all that there are.
+
+        To be entered before `exclusive` and before the database is opened: it may last.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            between: Between = between_processes(self._folder / "values.lock")
+        except OSError:  # in a store that may only be read
+            between = contextlib.nullcontext()
+        with between:
+            yield
+
     def wrote(self, events: list[Event]) -> None:
         """This process, which has their runs, wrote these events."""
         last = self._last

@@ -59,7 +59,7 @@ def prune(
     """
     if (older_than is not None and older_than < 0) or (keep_last is not None and keep_last < 0):
         raise DefinitionError("prune: an age and a number of runs to keep cannot be below 0")
-    with store.claims.exclusive(), store.database.open(change=not dry_run) as connection:
+    with store.claims.values_stay(), store.claims.exclusive(), store.database.open(change=not dry_run) as connection:
         runs = [] if older_than is None and keep_last is None else _choose(connection, store, older_than, keep_last)
         if not dry_run:
             _delete(connection, [run["run_id"] for run in runs])
