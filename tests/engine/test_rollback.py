@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.engine.conftest import go
+from tests.engine.conftest import Elsewhere, go
 from wfkernel.engine.durable import workflow
 from wfkernel.engine.workflow import Workflow
 from wfkernel.errors import DefinitionError
@@ -150,6 +152,51 @@ def test_a_durable_function_rolls_back_as_well() -> None:
     result = go(run.retry())
     assert (executed, result.status) == (["two", "last"], "success")
     assert result.state == {"seen": ["one", "two"], "half": "done"}
+
+
+@pytest.mark.parametrize("kind", ["plan", "function"])
+def test_killed_while_undoing_it_goes_on_to_the_same_place(tmp_path: Path, kind: str) -> None:
+    script = """
+        def undo(output):
+            note(f"undo-{output}")
+            if output == "b":
+                die_once("undo")
+
+        def make(name):
+            async def work(x, ctx):
+                note(f"do-{name}")
+                ctx.set_state({name: 1})
+                return name
+            return step(id=name, compensate=undo)(work)
+
+        a, b, c = make("a"), make("b"), make("c")
+
+        @step
+        async def fail(x):
+            if sys.argv[3] == "broken":
+                raise ValueError("no")
+
+        options = {"store": store, "rollback_to": "a"}
+        if sys.argv[2] == "plan":
+            flow = Workflow("w", **options).then(a).then(b).then(c).then(fail).commit()
+        else:
+            @workflow(**options)
+            async def flow(ctx):
+                for each in (a, b, c, fail):
+                    await ctx.step(each, 1)
+
+        run = flow.create_run("r")
+        next_ = {"pending": run.start, "failed": run.retry}.get(run.status, run.restart)
+        result = asyncio.run(next_())
+        print(json.dumps([result.status, result.state]))
+        store.close()
+    """
+    elsewhere = Elsewhere(tmp_path)
+    assert elsewhere.run(script, kind, "broken")[0] == -signal.SIGKILL
+    assert json.loads(elsewhere.run(script, kind, "broken")[1]) == ["failed", {"a": 1}]
+    assert elsewhere.log == ["do-a", "do-b", "do-c", "undo-c", "undo-b", "undo-b"]
+    assert json.loads(elsewhere.run(script, kind, "mended")[1]) == ["success", {"a": 1, "b": 1, "c": 1}]
+    assert elsewhere.log[6:] == ["do-b", "do-c"]
 
 
 def test_a_name_that_no_step_has_is_refused_at_commit() -> None:
