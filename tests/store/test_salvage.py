@@ -16,6 +16,7 @@ from tests.store.test_fsck import wf
 from tests.store.test_store import execute
 from wfkernel.errors import StoreCorrupt, StoreError
 from wfkernel.store.backup import backup
+from wfkernel.store.database import BLOCK_BYTES
 from wfkernel.store.fsck import check
 from wfkernel.store.history import history
 from wfkernel.store.salvage import salvage
@@ -133,6 +134,51 @@ def test_a_file_that_was_cut_is_named_wherever_it_was_cut_and_comes_back(tmp_pat
         else:  # what was cut off held nothing
             assert [cut.query(f"SELECT * FROM {view}") for view in views] == whole
         cut.close()
+
+
+STOPPED = """
+import os, sys
+from wfkernel.store import salvage
+from wfkernel.store.store import Store
+left = iter(range(int(sys.argv[2])))
+
+def killed_before(act):
+    def acting(*arguments, **options):
+        if next(left, None) is None:
+            os.kill(os.getpid(), 9)
+        return act(*arguments, **options)
+    return acting
+
+store = Store(sys.argv[1])
+os.link, os.unlink, os.replace = map(killed_before, (os.link, os.unlink, os.replace))
+salvage._add_what_is_readable = killed_before(salvage._add_what_is_readable)
+salvage.note_deed = killed_before(salvage.note_deed)
+salvage.salvage(store)
+"""
+
+
+def test_a_recovery_that_is_killed_is_named_and_gone_on_with(tmp_path):
+    store = Store(tmp_path / "s.duckdb")
+    run_of(store, "a", "b", run_id="old")
+    store.context.search("old", mode="words")
+    events = store.events("old")
+    store.close()
+    cut = store.path.read_bytes()[:-BLOCK_BYTES]
+    for moment in range(100):
+        path = tmp_path / str(moment) / "s.duckdb"
+        path.parent.mkdir()
+        path.write_bytes(cut)
+        killed = subprocess.run([sys.executable, "-c", STOPPED, str(path), str(moment)], check=False).returncode
+        again = Store(path)
+        if killed:
+            assert [problem.kind for problem in check(again)][:1] == ["database"]
+            salvage(again)
+        assert again.events("old") == events
+        assert [problem.kind for problem in check(again)] == ["quarantine"]
+        again.close()
+        if not killed:
+            break
+    assert moment > 5
 
 
 KILLED = """

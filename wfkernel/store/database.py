@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from wfkernel.errors import StoreError, StoreLocked
 from wfkernel.store import schema
+from wfkernel.store.disk import sync_folder
 from wfkernel.store.explain import explain, locked, tells_of_damage, tells_of_full_disk, troubles
 from wfkernel.store.folder import take_folder
 from wfkernel.store.folding import FOLD_BYTES, Journals
@@ -194,7 +195,11 @@ class Database:
         return self.path.exists() or self.path.with_name(f"{self.path.name}.lock").exists()
 
     def replace(self, kept_in: Path, by: Path | None) -> None:
-        """Move the file to `kept_in` and put a copy of `by`, or none, in its place. Raises `StoreLocked`."""
+        """Move the file to `kept_in` and put a copy of `by`, or none, in its place. Raises `StoreLocked`.
+
+        May be killed anywhere and done again: the file is in `kept_in` once all is that belongs to it, and only then goes.
+        """
+        import filecmp
         import shutil
 
         self._check_writable()
@@ -210,11 +215,24 @@ class Database:
             except Held as error:
                 raise explain(error, self.path) from None
             try:
-                for end in ("", ".wal", ".undo"):
-                    if (file := self.path.with_name(self.path.name + end)).exists():
-                        file.replace(kept_in.with_name(kept_in.name + end))
+                if kept_in.exists() and not (self.path.exists() and filecmp.cmp(self.path, kept_in, shallow=False)):
+                    return
+                beside = [(self.path.with_name(self.path.name + end), end) for end in (".wal", ".undo")]
+                for file, end in (*beside, (self.path, "")):
+                    kept = kept_in.with_name(kept_in.name + end)
+                    if file.exists() and not kept.exists():
+                        try:
+                            os.link(file, kept)
+                        except OSError:  # not on every file system
+                            shutil.copyfile(file, unfinished := kept.with_name(f"{kept.name}.tmp"))
+                            unfinished.replace(kept)
+                sync_folder(kept_in.parent)
+                for file, _ in beside:
+                    file.unlink(missing_ok=True)
                 if by is not None:
                     new.replace(self.path)
+                else:
+                    self.path.unlink()
             finally:
                 turn.release()
 

@@ -10,6 +10,7 @@ import re
 import shlex
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from wfkernel.errors import StoreCorrupt, ValueUnreadable
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
     from wfkernel.store.store import Store
 
-__all__ = ["Problem", "check", "first_bad_events"]
+__all__ = ["UNFINISHED", "Problem", "check", "first_bad_events"]
+
+UNFINISHED: Final = ".unfinished"
+"""Marks, in quarantine, the database of which `wf recover` has not brought back everything yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,9 @@ def check(store: Store) -> list[Problem]:
             ]
     except StoreCorrupt as error:
         problems = [Problem("database", str(error).partition(" `wf recover`")[0].rstrip("!."), _DATABASE_ADVICE)]
+    if any(store.quarantine.glob(f"*{UNFINISHED}")):
+        what = "wf recover was stopped before it was through, what it has not read yet is in quarantine"
+        problems.insert(0, Problem("database", what, "Run it again: wf recover"))
     return [*problems, *_bad_journals(store), *_quarantined(store)]
 
 
@@ -189,6 +196,8 @@ def _quarantined(store: Store) -> list[Problem]:
     """What lies in quarantine: a journal was damaged, and nobody was told then; the rest was set aside by `wf recover`."""
     folder, problems = store.quarantine, []
     for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if file.suffix == UNFINISHED or Path(f"{file}{UNFINISHED}").exists():
+            continue
         if file.suffix == SUFFIX:
             what = f"journal {file.name} was damaged, what follows the damage is not in the store"
             problems.append(Problem("journal", what, f"Look at it, and then: rm {shlex.quote(str(file))}"))

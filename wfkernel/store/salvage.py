@@ -14,7 +14,6 @@ import contextlib
 import json
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from wfkernel.engine.events import Event
 from wfkernel.errors import StoreCorrupt, StoreError
 from wfkernel.store.deeds import note_deed
-from wfkernel.store.fsck import Problem, check, first_bad_events
+from wfkernel.store.fsck import UNFINISHED, Problem, check, first_bad_events
 from wfkernel.store.projection import insert_events, rebuild, relink
 from wfkernel.store.read import transaction
 from wfkernel.store.sql import execute
@@ -75,24 +74,31 @@ def newest_copy(path: Path) -> Path | None:
 def salvage(store: Store, backup: Path | None = None) -> Salvaged:
     """Make an unreadable store readable again, from `backup` (default: the newest copy beside it), journals and itself.
 
-    Raises `StoreError` when the store can be read, or the backup cannot.
+    One that was stopped is gone on with: all that it does can be done again. Raises `StoreError` when the store can be read, or the backup cannot.
     """
-    if not any(problem.kind == "database" for problem in check(store)):
+    kept_in = next((mark.with_suffix("") for mark in store.quarantine.glob(f"*{UNFINISHED}")), None)
+    if kept_in is None and not any(problem.kind == "database" for problem in check(store)):
         raise StoreError(
             f"the store {store.path} can be read. Name the run to recover: `wf fsck` says which are damaged."
         )
     backup = backup or newest_copy(store.path)
     from_backup = _count(backup) if backup is not None else 0
-    kept_in = store.quarantine / f"{store.path.stem}-{time.time_ns()}{store.path.suffix}"
+    kept_in = kept_in or store.quarantine / f"{store.path.stem}-{time.time_ns()}{store.path.suffix}"
+    mark = kept_in.with_name(f"{kept_in.name}{UNFINISHED}")
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
     store.database.replace(kept_in, backup)
     if backup is not None:
         _copy_values(backup.parent / store.blobs.path.name, store.blobs.path)
     with store.database.open() as connection:  # which takes in the journals
+        if backup is not None:  # all of it is there, unless another recovery began without it
+            _add_what_is_readable(connection, backup)
         journaled = _scalar(connection, "SELECT count(*) FROM wf.events") - from_backup
         with _with_a_whole_log(kept_in) as (file, unread_log):
             saved, unread = _add_what_is_readable(connection, file)
         runs, bad = _scalar(connection, "SELECT count(*) FROM wf.runs"), first_bad_events(connection)
     note_deed(store, "recovered", f"runs: {runs}; the file that could not be read is {kept_in}")
+    mark.unlink()
     return Salvaged(kept_in, backup, from_backup, journaled, saved, runs, unread, bad, unread_log)
 
 
@@ -130,7 +136,10 @@ def _with_a_whole_log(file: Path) -> Iterator[tuple[Path, int]]:
 
     log = file.with_name(f"{file.name}.wal")
     length = log.stat().st_size if log.exists() else 0
-    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+    folder = file.with_name(f"{file.name}.part")  # which one that was killed has left
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
         tried, end = file, length
         while True:
             try:
@@ -144,9 +153,11 @@ def _with_a_whole_log(file: Path) -> Iterator[tuple[Path, int]]:
             else:
                 yield tried, length - end
                 return
-            tried = Path(folder) / file.name
+            tried = folder / file.name
             shutil.copyfile(file, tried)
             tried.with_name(log.name).write_bytes(log.read_bytes()[:end])
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _add_what_is_readable(connection: duckdb.DuckDBPyConnection, file: Path) -> tuple[int, list[str] | None]:
