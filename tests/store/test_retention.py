@@ -15,6 +15,7 @@ import pytest
 from tests.store.test_checkpoints import run_of, sql
 from tests.store.test_fsck import wf
 from wfkernel.engine.script import ScriptRun
+from wfkernel.engine.sessions import Session
 from wfkernel.errors import DefinitionError, RunSuspended
 from wfkernel.store.codecs import decode_names, encode_names
 from wfkernel.store.fsck import check
@@ -124,6 +125,19 @@ def test_value_files_that_are_referred_to_stay_also_from_inside_a_pickle(store):
     assert np.array_equal(restored["model"]["weights"], frames["model"]["weights"])
     sql(store, "UPDATE wf.runs SET updated = 0")
     assert prune(store, older_than=DAY).values == 2
+
+
+def test_the_values_of_a_session_stay_as_long_as_the_session(store, tmp_path):
+    session = Session("sales", tmp_path / "sessions", store)
+    session.keep("model", {"weights": np.arange(300_000.0)})
+    session.set(table=b"x" * 100_000)
+    names = [file.name for file in store.blobs.path.glob("??/*")]
+    age(store, *names)
+    assert prune(store).values == 0
+    again = Session("sales", tmp_path / "sessions", store)
+    assert (len(again.artifact("model")["weights"]), len(again.get("table"))) == (300_000, 100_000)
+    (tmp_path / "sessions" / "sales.jsonl").unlink()
+    assert prune(store).values == len(names)
 
 
 def test_a_value_written_for_an_event_that_is_still_to_come_stays(store):

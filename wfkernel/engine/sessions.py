@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 from wfkernel.engine.failures import SessionError
 from wfkernel.engine.migration import FIRST, StateMigration, Version, migrated, newest
@@ -26,6 +26,15 @@ __all__ = ["ERRORS", "Inheritance", "Session"]
 
 ERRORS: Final = 100
 """How many failures a session remembers."""
+
+
+@runtime_checkable
+class Referring(Protocol):
+    """A codec that would delete as unused what is named nowhere it knows of."""
+
+    def referred_from(self, file: Path) -> None:
+        """The file names values of the codec from now on."""
+
 
 Inheritance = Literal["inherit", "isolate", "copy"]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -47,6 +56,8 @@ class Session:
         self._folder = Path(folder) if folder is not None else None
         self._file = self._folder / f"{id}.jsonl" if self._folder is not None else None
         self._read = 0
+        self._told = False
+        """Whether the codec knows of the file."""
         self._lock = threading.RLock()
         self._state: dict[str, Any] = {}
         self._artifacts: dict[str, Any] = {}
@@ -241,7 +252,13 @@ class Session:
             self._errors.extend(entry.get("errors", ()))
 
     def _encode(self, value: Any) -> Any:
-        return self._codec.encode(value, durable=True) if self._codec is not None and self._file is not None else value
+        if self._codec is None or self._file is None:
+            return value
+        if not self._told:
+            if isinstance(self._codec, Referring):
+                self._codec.referred_from(self._file.resolve())
+            self._told = True
+        return self._codec.encode(value, durable=True)
 
     def _decode(self, value: Any) -> Any:
         return self._codec.decode(value) if self._codec is not None and self._file is not None else value

@@ -2,30 +2,55 @@
 
 Records name files by their digest, and a pickle may refer to further files from the inside (`wfkernel.store.pickles`).
 So that nothing is ever taken for unused by mistake, this does not parse: any 64 hexadecimal digits found in an event, a
-checkpoint, a journal, a quarantined file (not a database, which is compressed), or a pickle that is referred to count as a
-reference.
+checkpoint, a journal, a quarantined file (not a database, which is compressed), a session that keeps its values in the store,
+or a pickle that is referred to count as a reference.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from wfkernel.store.blobs import BlobDir
+from wfkernel.store.disk import write_all
 from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["referenced"]
+__all__ = ["note_file", "referenced"]
+
+_FILES: Final = "files"
+"""In the folder of the values: a list of files elsewhere that name some of them."""
 
 _NAME: Final = re.compile(rb"[0-9a-f]{64}")
 _BASE64: Final = re.compile(rb'"data":"([A-Za-z0-9+/]{88,}={0,2})"')
 """A pickle in a record: a reference inside makes it at least this long."""
+
+
+def note_file(blobs: BlobDir, file: Path) -> None:
+    """Count what `file` names as referred to, as long as it is there. Raises `OSError`."""
+    if file in _noted(blobs):
+        return
+    blobs.path.mkdir(parents=True, exist_ok=True)
+    fd = os.open(blobs.path / _FILES, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        write_all(fd, os.fsencode(f"{file}\n"))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _noted(blobs: BlobDir) -> list[Path]:
+    try:
+        return [Path(os.fsdecode(line)) for line in (blobs.path / _FILES).read_bytes().splitlines()]
+    except FileNotFoundError:
+        return []
 
 
 def referenced(
@@ -40,6 +65,9 @@ def referenced(
     waiting: list[str] = []
     for text in _texts(connection, journals, quarantine, without):
         waiting += known.intersection(_names(text))
+    for noted in _noted(blobs):
+        if noted.is_file():
+            waiting += known.intersection(_names(noted.read_bytes()))
     while waiting:
         digest = waiting.pop()
         if digest not in found:

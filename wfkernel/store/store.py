@@ -42,6 +42,7 @@ from wfkernel.store.locate import find_store_path
 from wfkernel.store.owner import Owner, is_alive
 from wfkernel.store.queries import asked
 from wfkernel.store.read import read_events
+from wfkernel.store.references import note_file
 from wfkernel.store.sql import execute
 from wfkernel.store.views import RUN_COLUMNS
 from wfkernel.store.wire import Receiver, send
@@ -148,6 +149,13 @@ class Store:
     def encode(self, value: Any, *, durable: bool) -> dict[str, Any]:
         """A value as a JSON-safe record; what is large lies in a file beside the database."""
         return dict(encode_value(value, self.blobs, durable=durable))
+
+    def referred_from(self, file: Path) -> None:
+        """A file elsewhere, as that of a session, names values of this store from now on: `wf prune` leaves them."""
+        try:
+            note_file(self.blobs, file)
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def decode(self, record: dict[str, Any]) -> Any:
         """The value behind a record. Raises `ValueUnreadable` or `ValueNotTrusted`."""
