@@ -197,6 +197,14 @@ class TestPolicies:
         assert [c.seq for c in store.checkpoints.all("r1")] == made
         assert {c.made_by for c in store.checkpoints.all("r1")} <= {str(policy)}
 
+    def test_that_cannot_be_kept_to_is_one_line_in_the_log(self, store, caplog):
+        run = begin(store)
+        auto = AutoCheckpoint(store.checkpoints, "gone", CheckpointPolicy(steps=1))  # deleted as soon as it had ended
+        run._on_event = auto
+        execute(run, "a")
+        auto.close()
+        assert [r.getMessage().partition(":")[0] for r in caplog.records] == ["no checkpoint of run gone at event 3"]
+
     def test_leave_those_made_by_hand(self, store):
         run = begin(store)
         auto = AutoCheckpoint(store.checkpoints, "r1", CheckpointPolicy(steps=1, keep=1))
