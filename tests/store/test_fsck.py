@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.store.test_checkpoints import run_of, sql
@@ -182,6 +183,18 @@ class TestTheRest:
         ]
         assert "cannot be read" in problems[0].what
         assert "is damaged" in problems[1].what
+
+    @pytest.mark.parametrize("size", [1, 100_000], ids=["in an event", "with a file of its own"])
+    def test_a_missing_value_file_that_only_a_pickle_names(self, store, size):
+        weights = {"weights": np.arange(300_000.0), "bias": np.arange(300_001.0), "kind": (1, "x" * size)}
+        step = run_of(store).begin("a", "c", {}, [], ["model"])
+        step.start()
+        step.succeed(encode_names({"model": weights}, store.blobs), 0.1)
+        assert check(store) == []
+        for file in store.blobs.path.glob("??/*"):
+            if file.stat().st_size > 1_000_000:
+                file.unlink()
+        assert [(p.kind, p.step, p.seq) for p in check(store)] == [("value", "a", 3)] * 2
 
     def test_a_damaged_checkpoint(self, filled):
         made = filled.checkpoint("good")

@@ -27,7 +27,7 @@ from wfkernel.engine.checkpointing import CheckpointPolicy
 from wfkernel.engine.events import Event
 from wfkernel.engine.snapshot import SnapshotOutdated, restore, snapshot
 from wfkernel.engine.state import RunState, fold, name_of
-from wfkernel.errors import CheckpointDrift, CheckpointNotFound, RunNotFound, StoreCorrupt, StoreError, WorkflowError
+from wfkernel.errors import CheckpointDrift, CheckpointNotFound, RunNotFound, StoreCorrupt, StoreError
 from wfkernel.plan.step import code_differs
 from wfkernel.store.explain import troubles
 from wfkernel.store.projection import insert_events
@@ -218,7 +218,7 @@ class AutoCheckpoint:
                 self._checkpoints.create(self._run_id, seq=seq, made_by=str(self._policy))
                 if self._policy.keep is not None:
                     self._checkpoints.prune(keep=self._policy.keep, run_id=self._run_id, manual=False)
-            except (WorkflowError, *troubles()) as error:  # also: the run was deleted meanwhile
+            except troubles() as error:  # also: the run was deleted meanwhile
                 _log.warning("no checkpoint of run %s at event %d: %s", self._run_id, seq, error)
 
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from wfkernel.errors import StoreCorrupt, StoreError, StoreLocked, StoreTooNew
+from wfkernel.errors import StoreCorrupt, StoreError, StoreLocked, StoreTooNew, WorkflowError
 from wfkernel.store.locks import Held
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ _DAMAGED: Final = "Corrupt database file", "Could not read enough bytes"
 
 
 def troubles() -> tuple[type[Exception], ...]:
-    """What moving the journal may raise, for an ``except`` clause: asked only then, so DuckDB is not imported for it before."""
+    """What the store's own threads may meet, for an ``except`` clause: asked only then, so DuckDB is not imported for it before."""
     from wfkernel.store.duck import duckdb
 
-    return StoreError, duckdb.Error, OSError
+    return WorkflowError, duckdb.Error, OSError
 
 
 def tells_of_damage(error: duckdb.Error) -> bool:

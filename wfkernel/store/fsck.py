@@ -6,6 +6,7 @@ Looked at are the DuckDB file itself, the events (every one is linked to the one
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import time
@@ -17,8 +18,10 @@ from wfkernel.errors import StoreCorrupt, ValueUnreadable
 from wfkernel.store.blobs import BlobDir
 from wfkernel.store.checkpoints import checksum
 from wfkernel.store.journal import SUFFIX, TornTail, owner_of, read_frames
+from wfkernel.store.opcodes import blobs_of
 from wfkernel.store.owner import is_alive
 from wfkernel.store.projection import DIGEST, LINK, NO_DIGEST
+from wfkernel.store.references import pickles_in
 from wfkernel.store.sql import execute
 
 if TYPE_CHECKING:
@@ -160,19 +163,29 @@ def _bad_checkpoints(connection: duckdb.DuckDBPyConnection) -> list[Problem]:
 
 def _bad_values(connection: duckdb.DuckDBPyConnection, blobs: BlobDir) -> list[Problem]:
     rows = connection.execute(
-        'SELECT run_id, path, seq, ts, payload FROM wf.events WHERE payload LIKE \'%"blob":"%\' ORDER BY ts'
+        "SELECT run_id, path, seq, ts, payload FROM wf.events "
+        'WHERE payload LIKE \'%"blob":"%\' OR payload LIKE \'%"codec":"pickle"%\' ORDER BY ts'
     ).fetchall()
     problems: dict[str, Problem | None] = {}
     for run, path, seq, at, payload in rows:
-        for digest in _BLOB.findall(payload):
+        waiting = [*_BLOB.findall(payload), *(name for content in pickles_in(payload) for name in _blobs_of(content))]
+        while waiting:
+            digest = waiting.pop()
             if digest not in problems:
                 problems[digest] = None
                 try:
-                    blobs.read(digest)
+                    content = blobs.read(digest)
+                    waiting += _blobs_of(content) if content[:1] == b"\x80" else ()
                 except ValueUnreadable as error:
                     what = str(error).partition(";")[0]
                     problems[digest] = Problem("value", what, "Run the step that made it again", run, seq, path, at)
     return [problem for problem in problems.values() if problem is not None]
+
+
+def _blobs_of(pickle: bytes) -> list[str]:
+    with contextlib.suppress(ValueError):  # it is no pickle, or one that nobody can open
+        return list(blobs_of(pickle))
+    return []
 
 
 def _bad_journals(store: Store) -> list[Problem]:

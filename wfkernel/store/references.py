@@ -23,7 +23,7 @@ from wfkernel.store.sql import execute
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["note_file", "referenced"]
+__all__ = ["note_file", "pickles_in", "referenced"]
 
 _FILES: Final = "files"
 """In the folder of the values: a list of files elsewhere that name some of them."""
@@ -103,8 +103,14 @@ def _texts(
 def _names(content: bytes) -> Iterator[str]:
     for name in _NAME.findall(content):
         yield name.decode("ascii")
-    for data in _BASE64.findall(content):
+    for pickle in pickles_in(content):
+        yield from _names(pickle)
+
+
+def pickles_in(record: bytes | str) -> Iterator[bytes]:
+    """The pickles that stand in records."""
+    for data in _BASE64.findall(record.encode() if isinstance(record, str) else record):
         try:
-            yield from _names(base64.b64decode(data))
+            yield base64.b64decode(data)
         except binascii.Error:
             continue  # text that looks like base64 and is none

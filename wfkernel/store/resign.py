@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import pickletools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,7 @@ from wfkernel.store.checkpoints import checksum
 from wfkernel.store.deeds import note_deed
 from wfkernel.store.displayed import Outputs, active_kinds, may_show, sign_displays
 from wfkernel.store.fsck import first_bad_events
+from wfkernel.store.opcodes import imports_of
 from wfkernel.store.projection import relink
 from wfkernel.store.read import transaction
 from wfkernel.store.sql import execute
@@ -159,43 +159,9 @@ def _imports(store: Store, record: dict[str, Any]) -> tuple[str, ...]:
     except ValueUnreadable as error:
         return (f"(unknown: {error})",)
     try:
-        return tuple(dict.fromkeys(_globals(content)))
+        return tuple(dict.fromkeys(imports_of(content)))
     except ValueError as error:
         return (f"(unknown: not a pickle that can be read: {error})",)
-
-
-def _globals(content: bytes) -> Iterator[str]:
-    """What a pickle imports. Raises `ValueError` where its opcodes end in none.
-
-    What was made so that it cannot be told by looking, as a name that is taken off the stack or put together, is unknown.
-    """
-    pushed: list[str | None] = []
-    """The strings on top of the stack."""
-    memo: dict[int, str | None] = {}
-    for opcode, argument, _ in pickletools.genops(content):
-        match opcode.name:
-            case "GLOBAL" | "INST":
-                yield str(argument).replace(" ", ".", 1)
-                pushed = []
-            case "STACK_GLOBAL":
-                module, name = [None, None, *pushed][-2:]
-                yield f"{module}.{name}" if module is not None and name is not None else "(unknown)"
-                pushed = []
-            case "EXT1" | "EXT2" | "EXT4":
-                yield f"(unknown: extension {argument})"
-                pushed = []
-            case "GET" | "BINGET" | "LONG_BINGET":
-                pushed.append(memo.get(int(argument or 0)))
-            case "MEMOIZE":
-                memo[len(memo)] = pushed[-1] if pushed else None
-            case "PUT" | "BINPUT" | "LONG_BINPUT":
-                memo[int(argument or 0)] = pushed[-1] if pushed else None
-            case "PROTO" | "FRAME":
-                pass
-            case name if name.endswith(("STRING", "UNICODE", "UNICODE8")):
-                pushed.append(argument if isinstance(argument, str) else None)
-            case _:
-                pushed = []
 
 
 def _text(document: Any) -> str:
