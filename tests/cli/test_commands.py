@@ -232,6 +232,15 @@ class TestRunning:
         assert "\nresult   3\n" in world("show", "small").out
         assert world("show", "bad", "--json").json["result"] is None
 
+    def test_a_result_json_has_no_place_for_is_told_by_its_repr(self, wf):
+        (wf.folder / "vault.py").write_text(
+            "from pydantic import SecretStr\nfrom wfkernel import Workflow\n"
+            "def opened(x) -> dict[str, SecretStr]: return {'key': SecretStr('hush')}\n"
+            "vault = Workflow('vault', input=int).then(opened).commit()\n"
+        )
+        done = wf("run", "vault.py:vault", "--input", "1")
+        assert (done.status, "{'key': SecretStr('**********')}" in done.out) == (0, True)
+
     def test_restart_is_a_new_run_with_the_same_input(self, world):
         again = world("restart", "large", "--json").json
         assert again["run_id"] != "large"

@@ -317,6 +317,7 @@ def test_of_texts_equally_near_the_shorter_comes_first(store, monkeypatch):
         ({"k": "5"}, "at least 1, not '5'"),
         ({"k": 0}, "at least 1, not 0"),
         ({"where": 5}, "a condition in SQL, or a dict of what columns and details are, not 5"),
+        ({"where": {1: "x"}}, "1 is no name of a column or a detail"),
         ({"mode": "meaning"}, "there is no mode 'meaning'"),
     ],
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +171,29 @@ def test_an_embedder_whose_package_is_not_installed_says_what_to_install(store, 
     for name in ("sentence-transformers", "fastembed"):
         with pytest.raises(EmbedderError, match=f"pip install {name}"):
             load_embedder(name).embed(["text"])
+
+
+@pytest.mark.parametrize("damaged", ["weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json"])
+def test_a_package_with_a_file_that_was_cut_off_is_one_line_and_the_doctor_knows(store, tmp_path, damaged):
+    note(store, *NOTES)
+    whole = Path(importlib.util.find_spec("wordllama").origin).parent
+    for file in ("weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json"):
+        copy = tmp_path / "site" / "wordllama" / file
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((whole / file).read_bytes()[: 100_000 if file == damaged else None])
+    (tmp_path / "site" / "wordllama" / "__init__.py").touch()
+    path = os.pathsep.join(filter(None, [str(tmp_path / "site"), os.environ.get("PYTHONPATH")]))
+
+    def told(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "wfkernel", *arguments]
+        environment = {**os.environ, "PYTHONPATH": path}
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+
+    found = told("search", "kitten")
+    assert found.returncode == 2
+    assert found.stderr.startswith("wf: a file of the package wordllama cannot be read (")
+    assert found.stderr.endswith("): pip install --force-reinstall wordllama\n")
+    assert "search: a file of the package wordllama cannot be read" in told("doctor").stdout
 
 
 def test_vectors_are_those_of_wordllama():

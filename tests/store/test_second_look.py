@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -167,6 +168,20 @@ def test_without_the_encoder_searches_go_on_and_the_doctor_says_what_is_missing(
     assert (found.returncode, found.stderr) == (0, "")
     assert ERRORS[2] in found.stdout
     assert "search: the embedder minilm, 128 tokens needs onnxruntime: pip install onnxruntime" in wf("doctor").stdout
+
+
+def test_looking_tells_nobody_and_writes_nothing_outside_the_store(tmp_path):
+    code = (
+        "import os; from wfkernel.store.second_look import encoder; print(encoder().embed(['a']).shape);"
+        "print('ORT_DISABLE_TELEMETRY' in os.environ)"
+    )
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "GITHUB_ACTIONS", "TF_BUILD")}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120, check=False
+    )
+    assert (done.stdout.split("\n")[:2], done.stderr) == (["(1, 384)", "False"], "")
+    assert list(tmp_path.rglob("*")) == []  # onnxruntime writes an id here, with which it tells Microsoft what is loaded
 
 
 def test_nothing_of_it_is_imported_by_who_does_not_search(store, tmp_path):

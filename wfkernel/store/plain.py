@@ -39,9 +39,9 @@ def plain_containers(value: Any) -> set[int] | None:
 
 
 def plain_text(value: Any) -> bytes | None:
-    """The JSON of a value with plain types, or None for what JSON has no place for (NaN, lone surrogates, ...)."""
+    """The JSON of a value, or None for what JSON has no place for (NaN, lone surrogates, objects of other types, ...)."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, check_circular=False, separators=(",", ":"))
         return text.encode("utf-8")
-    except (ValueError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         return None
