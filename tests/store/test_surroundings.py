@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -70,6 +71,30 @@ def test_a_second_store_file_in_the_folder_of_one_is_refused_and_takes_nothing(t
         Store(tmp_path / "a.v1.duckdb")
     with closing(Store(first)) as store:
         assert store.exists("r")
+
+
+def test_a_file_that_is_no_database_does_not_take_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("not a store")
+    with pytest.raises(StoreError, match="cannot be read"), closing(Store(tmp_path / "notes.txt")) as store:
+        store.runs()
+    with closing(Store(tmp_path / "a.duckdb")) as store:
+        assert store.runs() == []
+
+
+def test_a_link_that_leads_nowhere_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.duckdb").symlink_to(tmp_path / "a.duckdb")
+    with pytest.raises(StoreError, match="symbolic links"), closing(open_store(tmp_path / "a.duckdb")) as store:
+        store.runs()
+
+
+@pytest.mark.parametrize("aside", [-3600.0, 3600.0], ids=["before", "before the clock was set back"])
+def test_who_was_killed_while_it_waited_is_not_waited_for(store: Store, aside: float) -> None:
+    mark = store.path.parent / "waiting" / "1-1"
+    mark.parent.mkdir(parents=True)
+    mark.touch()
+    os.utime(mark, (time.time() + aside,) * 2)
+    assert store.runs() == []
+    assert not mark.exists()
 
 
 def test_a_store_file_that_was_renamed_is_the_folders_store(tmp_path: Path) -> None:

@@ -347,8 +347,6 @@ class Database:
             self._copy.refresh()
         elif self._known and not self.path.parent.exists():  # a new one would be in the way of who puts it back
             raise removed(self.path.parent)
-        else:
-            take_folder(self.path)
         self._file.parent.mkdir(parents=True, exist_ok=True)
         turn = self._turn()
         turn.acquire()
@@ -359,7 +357,14 @@ class Database:
                 # By itself: who opens the file meanwhile in this process, with settings of their own, would be refused.
                 duckdb.connect(str(self._file), config={"default_block_size": str(BLOCK_BYTES)}).close()
             connection = duckdb.connect(str(self._file))
-            self._undo.hold(connection)
+            try:
+                if self._copy is None:
+                    with contextlib.suppress(OSError):  # a full disk: next time
+                        take_folder(self.path)
+                self._undo.hold(connection)
+            except BaseException:
+                connection.close()
+                raise
             if self._file.stat().st_size < SMALL_BYTES:
                 connection.execute("SET threads = 1")
         except BaseException:
@@ -373,11 +378,11 @@ class Database:
             marks = list(os.scandir(self._waiting))
         except (FileNotFoundError, NotADirectoryError):
             return False
-        fresh = time.time() - STALE_MARK_SECONDS
+        now = time.time()
         wanted = False
         for mark in marks:
             with contextlib.suppress(FileNotFoundError):  # it got its turn meanwhile
-                if mark.stat().st_mtime >= fresh:
+                if abs(now - mark.stat().st_mtime) <= STALE_MARK_SECONDS:  # the clock may have been set back
                     wanted = True
                 else:  # left by a process that was killed while it waited
                     os.unlink(mark.path)

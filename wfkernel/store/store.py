@@ -64,7 +64,7 @@ class Store:
     def __init__(self, path: Path | str) -> None:
         """Raises `StoreError` where the folder belongs to another store."""
         # The file itself: journals, values and DuckDB's log would lie beside a link to it, where nobody else looks.
-        self.path = Path(path).resolve()
+        self.path = Path(os.path.realpath(path))
         check_folder(self.path)
         folder = self.path.parent
         self.blobs = BlobDir(folder / "values")
@@ -389,7 +389,7 @@ def open_store(path: Path | str | None = None, *, near: Path | str | None = None
     named = Path(path).absolute() if path is not None else find_store_path(near)
     store = _stores.get(named)
     if store is None:
-        real = named.resolve()
+        real = Path(os.path.realpath(named))
         store = _stores[named] = _stores.get(real) or Store(real)
         _stores[real] = store
     return store
