@@ -22,7 +22,7 @@ RUN_KEYS = {
     "resume", "interrupted", "steps", "result",
 }  # fmt: skip
 STEP_KEYS = {
-    "step", "status", "executions", "restored", "seconds", "error", "message", "schema", "saved", "not_saved",
+    "step", "status", "executions", "restored", "undone", "seconds", "error", "message", "schema", "saved", "not_saved",
 }  # fmt: skip
 JSON_KEYS = {
     ("show", "small"): RUN_KEYS,

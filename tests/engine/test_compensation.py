@@ -44,6 +44,7 @@ def test_finished_steps_are_undone_in_reverse_order_with_their_output() -> None:
     result = go(run.start(1))
     assert (result.status, result.error["message"]) == ("failed", "no")  # type: ignore[index]
     assert undone == ["flight-hotel-1", "hotel-1"]
+    assert [path for path, step in run.state.steps.items() if step.undone] == ["hotel", "flight"]
     assert told == [
         ("run.compensating", ""),
         ("step.compensating", "flight"),

@@ -60,6 +60,7 @@ def _step_document(step: StepState) -> dict[str, Any]:
         "status": step.status,
         "executions": step.executions,
         "restored": step.restored,
+        "undone": step.undone,
         "seconds": step.duration,
         "error": step.error,
         "message": step.suspension.message if step.suspension else None,
@@ -85,7 +86,7 @@ def print_run(state: RunState, store: Store, *, interrupted: bool = False) -> No
     rows = [
         (
             step.path,
-            step.status + (" (restored)" if step.restored else ""),
+            step.status + (" (restored)" if step.restored else " (undone)" if step.undone else ""),
             "" if step.duration is None else f"{step.duration:.2f} s",
             f"{step.executions}x" if step.executions else "",
             _remark(step),

@@ -90,6 +90,8 @@ class StepState:
     done_seq: int = 0
     excused: bool = False
     """It failed, and the run goes on all the same."""
+    undone: bool = False
+    """It succeeded, and was compensated for."""
     wake_at: float | None = None
     suspend_payload: Any = None
     """What the step said when it last suspended; kept for the attempt that has the answer."""
@@ -395,6 +397,7 @@ def _step_died(state: RunState, event: Event, payload: dict[str, Any]) -> None:
 
 def _step_compensated(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.compensated += 1
+    state.step(event.path).undone = payload["status"] == "success"
 
 
 def _step_planned(state: RunState, event: Event, payload: dict[str, Any]) -> None:
@@ -511,7 +514,7 @@ def _step_result(state: RunState, event: Event, payload: dict[str, Any]) -> None
             step.done["shown"] = payload["shown"]
         if (changes := payload.get("state")) is not None:
             step.changes = {**step.changes, **changes} if step.changes else changes
-        step.done_seq = event.seq
+        step.done_seq, step.undone = event.seq, False
         if payload.get("compensate"):
             state.compensable.append((event.path, step.input, step.output))
 

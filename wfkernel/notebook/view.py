@@ -50,6 +50,7 @@ ICONS: Final = {
     "paused": "❚❚",
     "success": "✓",
     "restored": "↺",
+    "undone": "↶",
     "failed": "✗",
     "tripwire": "⚠",
     "canceled": "⊘",
@@ -96,6 +97,7 @@ def step_view(step: StepState, waits_for: list[str], now: float) -> dict[str, An
         "duration": _step_duration(step, now),
         "iteration": step.iteration,
         "restored": step.restored,
+        "undone": step.undone,
         "restored_in": step.restored_in if step.restored else None,
         "progress": _progress_of(step.progress),
         "log": _log_of(step.log),
@@ -218,7 +220,9 @@ def seconds(value: float | None) -> str:
 
 
 def _shown_status(step: dict[str, Any]) -> str:
-    return "restored" if step["restored"] and step["status"] == "success" else str(step["status"])
+    if step["status"] != "success":
+        return str(step["status"])
+    return "undone" if step["undone"] else "restored" if step["restored"] else "success"
 
 
 def _find(view: dict[str, Any], path: str) -> dict[str, Any]:

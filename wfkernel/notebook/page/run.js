@@ -3,7 +3,7 @@
 
 const ICONS = {
   pending: "○", running: "●", waiting: "…", suspended: "❚❚", paused: "❚❚",
-  success: "✓", restored: "↺", failed: "✗", tripwire: "⚠", canceled: "⊘", skipped: "↷",
+  success: "✓", restored: "↺", undone: "↶", failed: "✗", tripwire: "⚠", canceled: "⊘", skipped: "↷",
 };
 const RESTING = ["suspended", "paused", "success", "failed", "tripwire", "canceled"];
 const LOG_LIMIT = 10000;
@@ -22,7 +22,7 @@ function seconds(value) {
   return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
 }
 
-const shownStatus = (step) => (step.restored && step.status === "success" ? "restored" : step.status);
+const shownStatus = (step) => (step.status !== "success" ? step.status : step.undone ? "undone" : step.restored ? "restored" : "success");
 const statusWords = (step) => (step.attempt > 1 ? `${shownStatus(step)}, attempt ${step.attempt}` : shownStatus(step));
 const errorWords = (error) => [error.type, error.message].filter(Boolean).join(": ");
 const depthOf = (path) => (path.match(/\.|\[/g) ?? []).length;
