@@ -260,7 +260,9 @@ def test_an_error_of_the_run_itself_is_shown_when_no_step_has_one():
 
 
 def test_a_step_that_was_compensated_for_is_undone():
-    run = a_run(steps={"book": StepState("book", "success", undone=True), "pay": StepState("pay", "failed", undone=True)})
+    run = a_run(
+        steps={"book": StepState("book", "success", undone=True), "pay": StepState("pay", "failed", undone=True)}
+    )
     assert [line.split()[:3] for line in render_text(view_of(run, now=0)).splitlines()[1:3]] == [
         ["↶", "book", "undone"], ["✗", "pay", "failed"],
     ]  # fmt: skip

@@ -173,7 +173,9 @@ def test_an_embedder_whose_package_is_not_installed_says_what_to_install(store, 
             load_embedder(name).embed(["text"])
 
 
-@pytest.mark.parametrize("damaged", ["weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json"])
+@pytest.mark.parametrize(
+    "damaged", ["weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json"]
+)
 def test_a_package_with_a_file_that_was_cut_off_is_one_line_and_the_doctor_knows(store, tmp_path, damaged):
     note(store, *NOTES)
     whole = Path(importlib.util.find_spec("wordllama").origin).parent

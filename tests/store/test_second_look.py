@@ -175,13 +175,17 @@ def test_looking_tells_nobody_and_writes_nothing_outside_the_store(tmp_path):
         "import os; from wfkernel.store.second_look import encoder; print(encoder().embed(['a']).shape);"
         "print('ORT_DISABLE_TELEMETRY' in os.environ)"
     )
-    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "GITHUB_ACTIONS", "TF_BUILD")}
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("CI", "GITHUB_ACTIONS", "TF_BUILD")
+    }
     environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120, check=False
     )
     assert (done.stdout.split("\n")[:2], done.stderr) == (["(1, 384)", "False"], "")
-    assert list(tmp_path.rglob("*")) == []  # onnxruntime writes an id here, with which it tells Microsoft what is loaded
+    assert (
+        list(tmp_path.rglob("*")) == []
+    )  # onnxruntime writes an id here, with which it tells Microsoft what is loaded
 
 
 def test_nothing_of_it_is_imported_by_who_does_not_search(store, tmp_path):
