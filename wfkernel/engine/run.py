@@ -201,7 +201,7 @@ class Run:
                 f"run '{self.run_id}' was started by somebody else first: it is {state.status}. Create another run, or get "
                 "this one again to start it once more."
             )
-        if state.seq and (state.status not in (*_ENDED, "pending") or state.workflow != self.program.id):
+        if state.seq and (state.status not in (*_ENDED, "pending") or state.workflow not in ("", self.program.id)):
             raise RunExists(self.run_id, state.status)
 
     async def _refused_by_hook(self, core: Core, value: Any, initial: dict[str, Any], known: int) -> RunResult:
