@@ -212,6 +212,32 @@ def test_a_prune_that_was_killed_at_the_wrong_moment_loses_nothing(store):
     assert file.exists()
 
 
+def test_values_that_are_saved_again_while_they_are_collected_stay(store):
+    code = """
+        import os, sys, time
+        from wfkernel.store.blobs import BlobDir
+        blobs, lost, end = BlobDir(sys.argv[1]), 0, time.monotonic() + 4
+        n = 0
+        while time.monotonic() < end:
+            n += 1
+            digest, _ = blobs.put([b"%d" % (n % 3) * 100_000], durable=False)
+            try:
+                blobs.read(digest)
+                os.utime(blobs.path_of(digest), (1, 1))  # for long nobody has asked for it
+            except Exception:
+                lost += 1
+        print(lost)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(store.blobs.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        deleted = 0
+        while process.poll() is None:
+            deleted += prune(store).values
+        assert process.stdout is not None
+        assert process.stdout.read() == "0\n"
+    assert deleted > 0
+
+
 def test_nonsense_is_refused(store):
     with pytest.raises(DefinitionError, match="cannot be below 0"):
         prune(store, keep_last=-1)

@@ -9,6 +9,7 @@ quarantine, the values that were there then stay.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.errors import DefinitionError
+from wfkernel.store.blobs import ASIDE
 from wfkernel.store.context import forget_runs
 from wfkernel.store.deeds import note_deed
 from wfkernel.store.owner import values_kept_since
@@ -33,7 +35,6 @@ __all__ = ["GRACE_SECONDS", "Pruned", "prune"]
 GRACE_SECONDS: Final = 3600.0
 """A value file younger than this is kept, whoever refers to it."""
 
-_ASIDE: Final = ".gone"
 _ENDED: Final = "('success', 'failed', 'tripwire', 'canceled')"
 
 
@@ -100,7 +101,7 @@ def _delete(connection: duckdb.DuckDBPyConnection, run_ids: list[str]) -> None:
 
 
 def _collect(connection: duckdb.DuckDBPyConnection, store: Store, without: list[str], dry_run: bool) -> tuple[int, int]:
-    for aside in store.blobs.path.glob(f"??/*{_ASIDE}"):  # its fate was not decided: the process that pruned was killed
+    for aside in store.blobs.path.glob(f"??/*{ASIDE}"):  # its fate was not decided: the process that pruned was killed
         os.replace(aside, aside.with_suffix(""))
     used = referenced(connection, store.journals, store.quarantine, store.blobs, without)
     count = size = 0
@@ -113,8 +114,9 @@ def _collect(connection: duckdb.DuckDBPyConnection, store: Store, without: list[
             if dry_run or _remove(file, before):
                 count, size = count + 1, size + length
     for unfinished in store.blobs.path.glob("*.tmp"):  # of a process that died while writing it
-        if _is_old(unfinished, before) and not dry_run:
-            unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # finished just now
+            if _is_old(unfinished, before) and not dry_run:
+                unfinished.unlink()
     return count, size
 
 
@@ -124,7 +126,7 @@ def _is_old(file: Path, before: float) -> bool:
 
 def _remove(file: Path, before: float) -> bool:
     """Delete a value file unless somebody asked for it at this very moment, which makes it young."""
-    aside = file.with_name(f"{file.name}{_ASIDE}")
+    aside = file.with_name(f"{file.name}{ASIDE}")
     os.replace(file, aside)
     if _is_old(aside, before):
         aside.unlink()
