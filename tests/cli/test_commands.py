@@ -204,6 +204,24 @@ class TestRunning:
         assert refused.err == f"wf: there is a run '{name}' already, {told}; a new run needs another id.\n"
         assert world("events", name, "--json").json == before
 
+    def test_what_no_command_goes_on_with_is_told_where_to_go_on(self, wf):
+        (wf.folder / "script.py").write_text(
+            "from wfkernel import Workflow, open_store\n"
+            "def broken(x): raise ValueError('no')\n"
+            "store = open_store()\n"
+            "run = Workflow('own', store=store).then(broken).commit().create_run('of-code')\n"
+            "run.sync.start(1)\n"
+            "store.checkpoint('of-code', 'there')\n"
+        )
+        environment = {**os.environ, **wf.variables, "PYTHONPATH": str(REPOSITORY)}
+        subprocess.run([sys.executable, "script.py"], cwd=wf.folder, env=environment, check=True)
+        where = "create_run('of-code'), in the code that has the workflow 'own'"
+        assert wf("show", "of-code").out.endswith(f"\ncontinue with: {where}\n")
+        assert wf("show", "of-code", "--json").json["resume"] is None
+        assert wf("resume", "of-code").status == 2
+        restored = wf("checkpoint", "restore", "there", "--run-id", "again").out
+        assert restored.endswith(f"Go on with it: {where.replace('of-code', 'again')}\n")
+
     def test_a_suspended_run_waits_for_an_answer_that_fits(self, world):
         assert world("resume", "asks").status == 2
         refused = world("resume", "asks", "--data", '{"approve": "perhaps"}')

@@ -54,7 +54,7 @@ def inspect(kernel: Kernel, name: str) -> str:
         ("%%step clean --in fli|", ["flights"]),
         ("%%step clean --when len(fli|", ["flights"]),
         ("%%step loa|", ["load-data"]),
-        ("%workflow re|", ["replay", "resume"]),
+        ("%workflow re|", ["replay", "restore", "resume"]),
         ("%workflow resume --step |", ["ask"]),
         ("%workflow run ni|", ["nightly"]),
         ("%workflow show la|", ["latest"]),
@@ -66,6 +66,11 @@ def inspect(kernel: Kernel, name: str) -> str:
 )
 def test_tab_offers_what_is_accepted_there(kernel, cell, offered):
     assert complete(kernel, cell) == offered
+
+
+def test_tab_offers_checkpoints(kernel):
+    assert kernel.run("%workflow checkpoint cleaned").status == "ok"
+    assert complete(kernel, "%workflow restore cl|") == ["cleaned"]
 
 
 def test_tab_offers_options_once_and_run_ids(kernel):

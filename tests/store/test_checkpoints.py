@@ -114,6 +114,21 @@ class TestGoingBack:
         taken.finish("success")
         assert store.load("r2").status == "success"
 
+    def test_the_new_run_begins_when_it_is_made(self, store):
+        run = run_of(store, "a")
+        made = store.checkpoint("r1")
+        run.finish("success")
+        ended = store.checkpoint("r1")
+        later = run_of(store, "a", run_id="r2")
+        again = store.checkpoints.restore(made, run_id="r3")
+        assert again.started_at > later.state.started_at
+        assert [row["run_id"] for row in store.runs()] == ["r3", "r2", "r1"]
+        assert store.find("latest") == "r3"
+        whole = store.checkpoints.restore(ended, run_id="r4")
+        assert (whole.status, whole.ended_at) == ("success", whole.started_at)
+        assert store.load("r4") == whole
+        assert store.query("SELECT status, seconds FROM runs WHERE run_id = 'r4'")[1] == [("success", 0.0)]
+
     def test_a_suspended_step_waits_for_its_answer_again(self, store):
         run = run_of(store, "a")
         step = run.begin("ask", "c", {}, [], [])

@@ -94,9 +94,7 @@ def checkpoint_restore(
     if as_json:
         print_json({"run_id": state.run_id, "status": state.status, "checkpoint": found.checkpoint_id})
     else:
-        typer.echo(
-            f"run {state.run_id} holds what {found.run_id} had done then. Go on with it: wf resume {state.run_id}"
-        )
+        typer.echo(f"run {state.run_id} holds what {found.run_id} had done then. {_how_to_go_on(state)}")
 
 
 @checkpoint.command("rm")
@@ -132,6 +130,15 @@ def _print_deleted(gone: list[Checkpoint], as_json: bool) -> None:
         print_json([asdict(one) for one in gone])
     else:
         typer.echo(f"deleted {len(gone)} checkpoint{'s' if len(gone) != 1 else ''}")
+
+
+def _how_to_go_on(state: RunState) -> str:
+    from wfkernel.notebook.headless import resume_hints
+
+    if state.status in ("success", "canceled"):
+        return f"It had ended by then: {state.status}"
+    here = f"restart the kernel of {state.notebook} and run all cells, or " if state.mode == "interactive" else ""
+    return f"Go on with it: {here}{resume_hints(state)[0]}"
 
 
 def _code_now(state: RunState, store: Store) -> dict[str, str] | None:

@@ -25,8 +25,9 @@ LONGEST: Final = 500
 
 def run_document(state: RunState, store: Store, *, interrupted: bool = False) -> dict[str, Any]:
     """A run and its steps, JSON-safe. A result JSON has no place for is told by its repr, cut short."""
-    from wfkernel.notebook.headless import resume_hint
+    from wfkernel.notebook.headless import has_command, resume_hint
 
+    over = state.status in ("success", "canceled")
     return {
         "run_id": state.run_id,
         "status": state.status,
@@ -39,7 +40,7 @@ def run_document(state: RunState, store: Store, *, interrupted: bool = False) ->
         "ended_at": state.ended_at,
         "result": _result(state, store),
         "error": state.error,
-        "resume": resume_hint(state) if state.status not in ("success", "canceled") else None,
+        "resume": resume_hint(state) if not over and has_command(state) else None,
         "interrupted": interrupted,
         "steps": [_step_document(step) for step in state.steps.values()],
     }

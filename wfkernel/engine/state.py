@@ -293,6 +293,8 @@ def _run_settings(state: RunState, event: Event, payload: dict[str, Any]) -> Non
 
 
 def _run_attach(state: RunState, event: Event, payload: dict[str, Any]) -> None:
+    if "restored_from" in payload:  # what another run had done: this one begins here
+        state.started_at = event.ts
     state.owner = payload["owner"]
     state.in_flight.clear()
     for step in state.steps.values():
@@ -310,6 +312,7 @@ def _run_restart(state: RunState, event: Event, payload: dict[str, Any]) -> None
 def _run_resume(state: RunState, event: Event, payload: dict[str, Any]) -> None:
     state.ended_at = state.error = None
     state.owner = payload.get("owner", state.owner)
+    state.output = payload.get("output", state.output)
 
 
 def _run_finish(state: RunState, event: Event, payload: dict[str, Any]) -> None:

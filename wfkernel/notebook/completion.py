@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.notebook.cellgraph import WORDS
+from wfkernel.notebook.checkpointing import checkpoint_rows
 from wfkernel.notebook.context_magics import search_parser
 from wfkernel.notebook.workflow_line import workflow_parser
 from wfkernel.plan.cell import step_parser
@@ -129,6 +130,10 @@ class Completions:
     def _suspended(self) -> Found:
         return [(step.path, "step") for step in self._session.run.state.suspended_steps]
 
+    def _checkpoints(self) -> Found:
+        rows = checkpoint_rows(self._session)
+        return [(str(row["label"] or row["checkpoint_id"]), "checkpoint") for row in reversed(rows)]
+
     def _columns(self) -> Found:
         _, rows = self._session.store.query(
             "SELECT DISTINCT table_name, column_name FROM information_schema.columns WHERE table_schema = 'main'"
@@ -143,6 +148,7 @@ _SOURCES: Final[dict[str, Callable[[Completions], Found]]] = {
     "RUN": Completions._runs,
     "RUN1": Completions._runs,
     "RUN2": Completions._runs,
+    "CHECKPOINT": Completions._checkpoints,
     "SUSPENDED": Completions._suspended,
     "A,B": Completions._names,
     "C,D": Completions._names,

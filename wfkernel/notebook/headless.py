@@ -20,7 +20,7 @@ from wfkernel.engine.checkpointing import check_together, checkpoint_policy
 from wfkernel.engine.durability import Durability
 from wfkernel.engine.remember import context_flag
 from wfkernel.engine.script import describe_error
-from wfkernel.engine.state import RunState
+from wfkernel.engine.state import ENGINE_MODES, RunState
 from wfkernel.errors import (
     AnswerInvalid,
     DefinitionError,
@@ -45,6 +45,7 @@ __all__ = [
     "begin_run",
     "claim_resume",
     "end_run",
+    "has_command",
     "notebook_inputs",
     "resume_hint",
     "resume_hints",
@@ -79,7 +80,12 @@ def resume_hint(state: RunState) -> str:
 
 
 def resume_hints(state: RunState) -> list[str]:
-    """The commands that continue the run: one, or one for each suspended step."""
+    """The commands that continue the run: one, or one for each suspended step.
+
+    A workflow that code made for itself no command knows: then it is said what that code does.
+    """
+    if not has_command(state):
+        return [f"create_run('{state.run_id}'), in the code that has the workflow '{state.workflow}'"]
     command, waiting = f"wf resume {state.run_id}", state.suspended_steps
     hints = []
     for step in waiting:
@@ -90,6 +96,11 @@ def resume_hints(state: RunState) -> list[str]:
         )
         hints.append(f"{command}{which} --data '{json.dumps(example_answer(step.suspension.schema))}'")
     return hints or [command]
+
+
+def has_command(state: RunState) -> bool:
+    """Whether there is a command that can go on with the run: it is a notebook's, or its workflow is in a file."""
+    return state.mode not in ENGINE_MODES or bool(state.source)
 
 
 # -- the run's bracket -------------------------------------------------------------------------------------------------
@@ -172,7 +183,7 @@ def _noted_as_suspended(state: RunState) -> list[tuple[str, str, dict[str, Any]]
 
 
 def claim_resume(
-    store: Store, run_id: str, data: Any, *, unanswered: bool = False, step: str | None = None
+    store: Store, run_id: str, data: Any, *, unanswered: bool = False, step: str | None = None, output: str = ""
 ) -> RunState:
     """Take up an unfinished run: answer its suspension, or try again after a failure or a crash.
 
@@ -180,11 +191,14 @@ def claim_resume(
         data: the answer for a suspended step; None when there is none.
         unanswered: accept a suspended run without an answer (its notebook will suspend again).
         step: which step to answer, where several are suspended.
+        output: the output notebook of a run that has none yet.
 
     Raises:
         RunNotSuspended: the run is finished. ResumeAlreadyClaimed: another process has it. AnswerInvalid: the answer
         does not fit; the run stays suspended.
     """
+
+    written = {"output": output} if output else {}
 
     def decide(state: RunState) -> list[tuple[str, str, dict[str, Any]]]:
         if state.status in ("success", "canceled"):
@@ -200,7 +214,7 @@ def claim_resume(
         if not waiting:
             if data is not None:
                 raise RunNotSuspended(f"run {run_id} is {state.status}, not suspended: resume it without --data")
-            return [(ev.RUN_RESTART, "", {"status": "running", "reason": f"resumed after {state.status}"})]
+            return [(ev.RUN_RESTART, "", {"status": "running", "reason": f"resumed after {state.status}", **written})]
         if data is None:
             if unanswered:
                 return [(ev.RUN_RESUME, "", {"status": "running", "by": "papermill"})]
@@ -211,7 +225,8 @@ def claim_resume(
         if problems:
             raise AnswerInvalid(target.path, problems)
         answer = answer_event(target.suspension.index, data, "wf resume", target.suspension.schema)
-        return [(ev.STEP_RESUMED, target.path, answer), (ev.RUN_RESUME, "", {"status": "running", "by": "wf resume"})]
+        resumed = {"status": "running", "by": "wf resume", **written}
+        return [(ev.STEP_RESUMED, target.path, answer), (ev.RUN_RESUME, "", resumed)]
 
     return store.claim(run_id, decide)
 
@@ -295,13 +310,18 @@ def _id_of(run: RunState | str) -> str:
 
 
 def resume_notebook(store: Store, run_id: str, data: Any, *, step: str | None, progress: bool) -> RunState:
-    """Continue a headless run in this process, into its own output notebook. Raises as `claim_resume` does."""
+    """Continue a run in this process, into its own output notebook. Raises as `claim_resume` does.
+
+    One that was begun in a notebook gets an output notebook beside it; the notebook itself stays as it is.
+    """
     known = store.load(run_id)
     there = [path for path in (known.notebook, known.output) if places.is_remote(path) or Path(path).is_file()]
     if not there:
         raise DefinitionError(f"neither the notebook {known.notebook} nor its output {known.output} is there any more")
-    state = claim_resume(store, run_id, data, step=step)
-    return _execute(store, there[0], state.output, state.params, progress=progress, run=state, cwd=state.cwd)
+    beside = places.beside(known.notebook, f"{places.stem(known.notebook)}-{run_id}.ipynb") if not known.output else ""
+    state = claim_resume(store, run_id, data, step=step, output=beside)
+    cwd = state.cwd or str(places.folder(there[0]) or "")
+    return _execute(store, there[0], state.output, state.params, progress=progress, run=state, cwd=cwd or None)
 
 
 def retry_notebook(store: Store, run_id: str, step: str | None, *, progress: bool) -> RunState:

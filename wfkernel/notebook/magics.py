@@ -15,9 +15,10 @@ from IPython.display import display
 from wfkernel.engine.files import load_workflow
 from wfkernel.errors import DefinitionError, RunNotFound, StoreError
 from wfkernel.notebook import frontend
+from wfkernel.notebook.checkpointing import checkpoint_rows, restore_checkpoint
 from wfkernel.notebook.exporting import export_notebook, write_export
 from wfkernel.notebook.rundiff import render_comparison_html, render_comparison_text
-from wfkernel.notebook.runlist import render_runs_html, render_runs_text
+from wfkernel.notebook.runlist import render_runs_html, render_runs_text, table_html, table_text
 from wfkernel.notebook.view import render_html, render_text, view_of
 from wfkernel.notebook.workflow_line import workflow_help, workflow_parser
 from wfkernel.plan.cell import step_parser, to_python
@@ -86,6 +87,16 @@ class WorkflowMagics(Magics):
                 self._replay(arguments.run, arguments.to, arguments.store)
             case "resume":
                 self._resume(arguments.data, arguments.step)
+            case "checkpoint":
+                run_id = self._session.run.run_id
+                self._session.runs.settle()
+                made = self._session.store.checkpoint(run_id, arguments.label)
+                print(f"checkpoint {made.label or made.checkpoint_id} of run {run_id}")
+            case "checkpoints":
+                rows = checkpoint_rows(self._session)
+                self._display(table_html(rows, "No checkpoints yet."), table_text(rows, "No checkpoints yet."))
+            case "restore":
+                print(restore_checkpoint(self._session, arguments.checkpoint, drift=arguments.allow_drift))
             case "set":
                 durability, checkpoints = self._session.runs.configure(arguments.durability, arguments.checkpoints)
                 print(f"durability {durability}, checkpoints {checkpoints}")

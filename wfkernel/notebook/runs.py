@@ -73,6 +73,12 @@ class NotebookRuns:
         self._current = self._open(self._begin())
         return self._current
 
+    def take_up(self, run_id: str) -> ScriptRun:
+        """Leave the present run as it is and go on with another one of this notebook."""
+        self.close()
+        self._current = self._open(self._attach(run_id))
+        return self._current
+
     def configure(self, durability: Durability | None = None, checkpoints: str | None = None) -> tuple[str, str]:
         """Set the durability or the checkpoints of the present run, and of those begun after it. Returns what holds now.
 
@@ -87,6 +93,12 @@ class NotebookRuns:
             self._told = {"durability": state.durability, "checkpoints": state.checkpoints}
             self._follow(run)
         return _durability(state), str(_policy(state))
+
+    def settle(self) -> None:
+        """Return when the run's checkpoints that are due are made."""
+        if self._current is not None:
+            self._current.flush()
+            self._follow(self._current)
 
     def close(self) -> None:
         """Leave the present run: write what is held of it, and make the checkpoints that are due."""

@@ -49,6 +49,12 @@ def workflow_parser() -> OneLineParser:
     resume = action("resume", "answer the suspended step and run it; without --data show the form")
     resume.add_argument("--data", metavar="JSON", help="the answer")
     resume.add_argument("--step", metavar="SUSPENDED", help="which step, where several are suspended")
+    point = action("checkpoint", "make a checkpoint of the run as it is now, to go back to")
+    point.add_argument("label", nargs="?", metavar="LABEL", default="", help="a name to find it by")
+    action("checkpoints", "list the checkpoints of this notebook's runs")
+    back = action("restore", "go on from a checkpoint, in a new run; the old one stays as it was")
+    back.add_argument("checkpoint", metavar="CHECKPOINT", help="its id, the beginning of it, or its label")
+    back.add_argument("--allow-drift", action="store_true", help="also when the code of finished steps has changed")
     setting = action("set", "set how the run is kept; without options show it")
     setting.add_argument(
         "--durability", choices=get_args(Durability), help="a finished step survives: a power cut, kill -9, nothing"

@@ -126,7 +126,8 @@ class Checkpoints:
     ) -> RunState:
         """Make a new run that goes on from the checkpoint, and return its state.
 
-        A step that was running then is pending again, a suspended one waits for its answer. `code` holds the digests of
+        It begins now: of the runs of a workflow or a notebook it is the newest. A step that was running then is pending again,
+        a suspended one waits for its answer. `code` holds the digests of
         the steps as they are defined now (for a workflow: `wfkernel.engine.drift.code_now`): when a finished step has another one there, or is gone, `CheckpointDrift` is
         raised, unless `drift` allows it. `run_id` names the new run.
         """
@@ -152,8 +153,12 @@ class Checkpoints:
             events = [
                 event._replace(run_id=new) for event in read_events(connection, checkpoint.run_id, upto=checkpoint.seq)
             ]
+            now = time.time()
             origin = {"owner": "", "restored_from": checkpoint.run_id, "checkpoint": checkpoint.checkpoint_id}
-            events.append(Event(new, checkpoint.seq + 1, time.time(), ev.RUN_ATTACH, "", 0, origin))
+            events.append(Event(new, checkpoint.seq + 1, now, ev.RUN_ATTACH, "", 0, origin))
+            if state.ended_at is not None:  # it had ended by then, and so has the copy as soon as it is made
+                end = next(event for event in reversed(events) if event.type == ev.RUN_FINISH)
+                events.append(end._replace(seq=checkpoint.seq + 2, ts=now))
             with transaction(connection):
                 insert_events(connection, events)
         return fold(events)

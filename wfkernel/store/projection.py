@@ -61,7 +61,8 @@ MERGE INTO wf.runs o USING (SELECT n.*, t.* EXCLUDE run_id FROM {_NEWEST} n LEFT
            arg_max(payload->>'output', seq) AS output, arg_max(payload->>'mode', seq) AS mode,
            arg_max(payload->>'status', seq) AS status, arg_max(payload->>'owner', seq) AS owner,
            arg_max(nullif(payload->'params', 'null'), seq) AS params,
-           arg_max(ts, seq) FILTER (type = '{ev.RUN_START}') AS started,
+           arg_max(ts, seq) FILTER (type = '{ev.RUN_START}'
+               OR type = '{ev.RUN_ATTACH}' AND (payload->>'restored_from') IS NOT NULL) AS started,
            arg_max(CASE WHEN type = '{ev.RUN_FINISH}' THEN {{'at': ts, 'error': nullif(payload->'error', 'null')}}
                    ELSE {{'at': NULL, 'error': NULL}} END, seq) FILTER (type IN {_LIVES}) AS life
     FROM batch WHERE starts_with(type, 'run.') GROUP BY run_id) t USING (run_id)) n
