@@ -70,6 +70,12 @@ def test_texts_are_shown_and_not_interpreted(ran):
     assert "by=&lt;b&gt;Ines&lt;/b&gt;" in html
 
 
+def test_a_word_that_does_not_end_is_broken_where_the_notebook_does(ran):
+    ran.run(f"import wfkernel; wfkernel.remember('{'x' * 900} the solver')")
+    (shown,) = ran.run("%context search solver -k 9").outputs
+    assert shown["content"]["data"]["text/html"].count("overflow-wrap:anywhere;max-height") >= 2
+
+
 @pytest.mark.parametrize(
     "cell",
     [

@@ -32,6 +32,7 @@ from wfkernel.engine.durability import Durability, RunLog
 from wfkernel.engine.error_kinds import classified
 from wfkernel.engine.events import Event
 from wfkernel.engine.group_commit import EventLog
+from wfkernel.engine.redaction import redactor
 from wfkernel.engine.remember import doc_once, remembered
 from wfkernel.engine.state import RunState, StepState
 from wfkernel.engine.uninterrupted import Uninterrupted
@@ -296,16 +297,20 @@ class StepRun:
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
-    """An exception as JSON: type, message, traceback text and the chain of causes; and what kind of failure it is."""
+    """An exception as JSON: type, message, traceback text and the chain of causes; and what kind of failure it is.
+
+    Without what looks like a secret in it (`wfkernel.engine.redaction`).
+    """
+    redacted = redactor()
     described: dict[str, Any] = {
         "type": type(error).__name__,
-        "message": str(error) or type(error).__name__,
-        "traceback": _users_part(error)[-20_000:],
+        "message": redacted(str(error)) or type(error).__name__,
+        "traceback": redacted(_users_part(error))[-20_000:],
         **classified(error),
     }
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
-        described["cause"] = {"type": type(cause).__name__, "message": str(cause)}
+        described["cause"] = {"type": type(cause).__name__, "message": redacted(str(cause))}
     return described
 
 

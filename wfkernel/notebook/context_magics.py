@@ -137,7 +137,7 @@ def render_found_html(found: list[Found]) -> str:
     head = "".join(f"<th style='{left}'>{name}</th>" for name in ("from", "text"))
     rows = "".join(
         f"<tr><td style='{left};min-width:14em;max-width:30em;overflow-wrap:anywhere'>{'<br>'.join(escape(line) for line in _origins(one))}</td>"
-        f"<td style='{left}'><div style='white-space:pre-wrap;max-height:12em;overflow:auto'>{escape(one.text)}</div></td></tr>"
+        f"<td style='{left}'><div style='white-space:pre-wrap;overflow-wrap:anywhere;max-height:12em;overflow:auto'>{escape(one.text)}</div></td></tr>"
         for one in found
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

@@ -36,8 +36,11 @@ def table_html(rows: Rows, empty: str) -> str:
     """Rows with the same keys as an HTML table."""
     if not rows:
         return f"<p>{empty}</p>"
-    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in _cells(row)) + "</tr>" for row in rows)
+    left = "style='text-align:left'"
+    head = "".join(f"<th {left}>{escape(name)}</th>" for name in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td {left}>{escape(cell)}</td>" for cell in _cells(row)) + "</tr>" for row in rows
+    )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
+from wfkernel.engine.redaction import is_secret_name
+from wfkernel.plan.secrets import MASK
 from wfkernel.store.arrays import is_array
 from wfkernel.store.frames import is_frame
 
@@ -40,7 +42,10 @@ def about(value: Any) -> str:
 
 
 def render_json(value: Any, length: int = TEXT_LENGTH) -> str:
-    """Nested lists and dicts as readable text of at most about `length` characters; stops looking when it has enough."""
+    """Nested lists and dicts as readable text of at most about `length` characters; stops looking when it has enough.
+
+    Texts under the names of secrets are left out.
+    """
     parts: list[str] = []
     left = length
     for part in _pieces(value):
@@ -55,7 +60,7 @@ def _pieces(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         for number, (key, member) in enumerate(value.items()):
             yield f"{', ' if number else ''}{str(key)[:TEXT_LENGTH]}: "
-            yield from _pieces(member)
+            yield from _pieces(MASK if isinstance(member, str) and is_secret_name(str(key)) else member)
     elif isinstance(value, list | tuple | set | frozenset):
         yield "["
         for number, member in enumerate(value):

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from wfkernel.engine import events as ev
 from wfkernel.engine.events import Event
 from wfkernel.engine.failures import error_line
+from wfkernel.engine.redaction import is_secret_name, redactor
+from wfkernel.plan.secrets import MASK
 from wfkernel.store.about import TEXT_LENGTH, render_json
 
 __all__ = ["GATHERED", "ContextRow", "template_prefix", "template_row", "text_digest", "texts_of"]
@@ -52,10 +54,15 @@ def text_digest(text: str) -> str:
 
 
 def texts_of(events: Iterable[Event]) -> list[ContextRow]:
-    """The texts of events of the types in `GATHERED`; of several with one id, the last."""
+    """The texts of events of the types in `GATHERED`; of several with one id, the last.
+
+    Without what looks like a secret, except where somebody remembered it.
+    """
     rows: dict[str, ContextRow] = {}
+    redacted = redactor()
     for event in events:
-        rows |= {row.id: row for row in _RENDERINGS[event.type](event)}
+        for row in _RENDERINGS[event.type](event):
+            rows[row.id] = row if event.type == ev.CONTEXT_REMEMBER else replace(row, text=redacted(row.text))
     return list(rows.values())
 
 
@@ -126,6 +133,8 @@ def _of_step_result(event: Event) -> list[ContextRow]:
     else:
         for record in payload.get("outputs", ()):
             text = _value_text(record, None)
+            if isinstance(record.get("data"), str) and record.get("codec") == "json" and is_secret_name(record["name"]):
+                text = MASK
             lines.append(f"{record['name']} = {text}" if text else record["name"])
     text = "\n".join(filter(None, lines))
     return _row(event, "output", text if "output" in payload else f"{event.path}: {text}") if text else []
