@@ -413,6 +413,28 @@ def test_results_come_best_first_and_not_more_than_asked_for(store):
     assert all(0 < one.score <= 1 for one in found)
 
 
+@pytest.mark.parametrize(
+    ("asked", "first"),
+    [
+        ("温度", "冷却塔的温度传感器坏了"),
+        ("タワー", "東京タワーの高さは三百三十三メートル"),
+        ("센서", "압력센서가 고장났습니다"),
+        ("Überströmventil", "Das Überströmventil klemmt bei Frost"),
+        ("датчик", "датчик давления сломан"),
+    ],
+)
+def test_a_word_is_found_in_any_writing(store, asked, first):
+    note(
+        store,
+        "冷却塔的温度传感器坏了",
+        "東京タワーの高さは三百三十三メートル",
+        "압력센서가 고장났습니다",
+        "датчик давления сломан",
+    )
+    note(store, "Das Überströmventil klemmt bei Frost", "the pump leaks")
+    assert [store.context.search(asked, 1, mode=mode)[0].text for mode in ("words", "hybrid")] == [first, first]
+
+
 @given(st.text())
 def test_words_of_any_text_are_lower_case_and_without_spaces(text):
     for word in words(text):

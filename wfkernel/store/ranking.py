@@ -31,6 +31,8 @@ from typing import Any, Final
 __all__ = ["BY_WORDS", "HYBRID", "again", "by_vectors", "term_counts", "term_number", "words"]
 
 _TOKEN: Final = re.compile(r"[^\W_]+(?:_[^\W_]+)*")
+_UNSPACED: Final = re.compile("[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]{3,}")
+"""Thai, Japanese, Chinese, Korean: words that no blanks part."""
 _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 
 BY_WORDS: Final = """
@@ -104,13 +106,18 @@ def again(table: str, dimension: int) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The stems of a text's words. A name like ``readCsv`` or ``read_csv`` counts as a whole and in its parts."""
+    """The stems of a text's words. A name like ``readCsv`` or ``read_csv`` counts as a whole and in its parts.
+
+    Of writing without blanks every two characters count as well, as in Lucene's analyzer of Chinese, Japanese and Korean.
+    """
     found: list[str] = []
     for token in _TOKEN.findall(text):
         found.append(_stem(token.lower()))
         parts = _PART.findall(token)
         if len(parts) > 1:
             found += [_stem(part.lower()) for part in parts]
+        for run in _UNSPACED.findall(token):
+            found += [run[at : at + 2] for at in range(len(run) - 1)]
     return found
 
 
