@@ -79,6 +79,44 @@ def test_a_new_run_is_executed_without_a_look_at_the_tables(tmp_path, monkeypatc
     store.close()
 
 
+STEPS_GO_ON = """
+import sys, time
+from pathlib import Path
+from wfkernel.engine.script import ScriptRun
+from wfkernel.engine.state import RunState
+from wfkernel.store import database
+from wfkernel.store.store import Store
+
+database.BUSY_SECONDS = 3600.0
+store, stop = Store(sys.argv[1]), Path(sys.argv[2])
+store.runs()
+run = ScriptRun(store, RunState("r"))
+while not stop.exists():
+    run.emit("step.output", {"text": "busy"}, "a")
+    if run.state.seq == 5:
+        print("the file is open, and steps go on", flush=True)
+    time.sleep(0.01)
+store.close()
+"""
+
+
+def test_a_process_whose_steps_go_on_lets_others_have_the_file(tmp_path):
+    path, stop = tmp_path / "s.duckdb", tmp_path / "stop"
+    command = [sys.executable, "-c", STEPS_GO_ON, str(path), str(stop)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as busy:
+        try:
+            assert busy.stdout is not None
+            assert busy.stdout.readline()
+            store = Store(path)
+            assert [run["run_id"] for run in store.runs()] == [
+                "r"
+            ]  # it had the file to itself before for as long as it was busy
+            store.close()
+            assert busy.poll() is None
+        finally:
+            stop.touch()
+
+
 def test_much_that_was_journaled_is_moved_though_the_steps_go_on(tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(database, "BUSY_SECONDS", 3600.0)
     monkeypatch.setattr(database, "QUIET_SECONDS", 1.0)

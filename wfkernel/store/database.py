@@ -400,8 +400,14 @@ class Database:
         """Return once nothing was journaled for `pause` seconds; after `BUSY_SECONDS` or `FOLD_BYTES` in any case."""
         end = time.monotonic() + max(BUSY_SECONDS, pause)
         while (now := time.monotonic()) < end and now - self._last_journaled < pause and self._journaled < FOLD_BYTES:
-            if self._stop.wait(pause):
+            if self._stop.wait(pause if self._connection is None else YIELD_SECONDS):
                 return
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the file if nothing happened for a while, or somebody waits for it."""
+        if self._connection is not None and (time.monotonic() - self._used >= IDLE_SECONDS or self._is_wanted()):
+            self._close_connection()
 
     def _keep_up(self) -> None:
         """Fold what was journaled, in batches; close the file when nothing happened for a while."""
@@ -427,8 +433,8 @@ class Database:
                     _log.warning("what is written stays in the journal: %s", error)
                     self._journaled = 1
                     return
-            elif time.monotonic() - self._used >= IDLE_SECONDS or self._is_wanted():
-                self._close_connection()
+            else:
+                self._let_go()
             self._empty_log(LOG_BYTES)
 
 
