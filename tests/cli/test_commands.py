@@ -219,8 +219,8 @@ class TestRunning:
         assert wf("show", "of-code").out.endswith(f"\ncontinue with: {where}\n")
         assert wf("show", "of-code", "--json").json["resume"] is None
         assert wf("resume", "of-code").status == 2
-        restored = wf("checkpoint", "restore", "there", "--run-id", "again").out
-        assert restored.endswith(f"Go on with it: {where.replace('of-code', 'again')}\n")
+        restored = wf("checkpoint", "restore", "there", "--run-id", "restored").out
+        assert restored.endswith(f"Go on with it: {where.replace('of-code', 'restored')}\n")
 
     def test_a_suspended_run_waits_for_an_answer_that_fits(self, world):
         assert world("resume", "asks").status == 2
