@@ -11,6 +11,8 @@ import pytest
 
 from tests.store.test_checkpoints import sql
 from wfkernel import Workflow, step
+from wfkernel.engine.script import ScriptRun
+from wfkernel.engine.state import RunState
 from wfkernel.store.stats import stats
 from wfkernel.store.store import Store
 
@@ -77,6 +79,16 @@ def test_the_figures_are_what_the_events_say(worked):
         assert one.median == pytest.approx(statistics.median(took[name]))
         assert one.longest == max(took[name])
     assert found["load"].repeats > 0
+
+
+def test_a_step_that_was_restored_after_it_had_run_counts_with_what_it_took(store):
+    run = ScriptRun(store, RunState("r"))
+    run.emit("run.start", {"status": "running", "workflow": "resumed"})
+    run.emit("step.start", {}, "load", 1)
+    run.emit("step.result", {"status": "success", "duration": 2.5}, "load", 1)
+    run.emit("step.restored", {}, "load", 1)
+    (load,) = (one for one in stats(store, "resumed") if one.step)
+    assert (load.count, load.mean) == (1, 2.5)
 
 
 def test_the_mean_in_sql_is_the_same(worked):

@@ -2,7 +2,8 @@
 
 Computed from the projections of the events each time it is asked for, so there is no counter that could be wrong. A step
 counts once a run, with its last execution in it; calls and items of one step (``fetch#2``, ``each[3]``) count each. Durations
-are those of executions that succeeded: a restored step took no time, and a failed one says nothing about how long it takes.
+are those of executions that succeeded, also of a step that was restored later in its run; a failed one says nothing about how
+long it takes.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ WITH named AS (SELECT *, {_NAME} AS name FROM wf.runs WHERE status <> 'pending')
          FROM chosen
          UNION ALL
          SELECT r.name, regexp_replace(regexp_replace(s.path, '#\\d+', '', 'g'), '\\[\\d+\\]', '[]', 'g'), s.status, s.executions,
-                CASE WHEN s.status = 'success' AND NOT coalesce(s.restored, false) THEN s.duration END, s.started
+                CASE WHEN s.status = 'success' THEN s.duration END, s.started
          FROM wf.steps s JOIN chosen r USING (run_id) WHERE s.executions > 0)
 SELECT name, step, {_FIGURES} FROM done GROUP BY name, step
 ORDER BY name, step <> '', max(started), step
