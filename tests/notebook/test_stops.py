@@ -141,12 +141,15 @@ def test_a_second_interrupt_cancels(k, folder):
 
 
 def test_a_second_interrupt_cancels_a_run_that_is_suspended_already(k):
-    stopped(k, "time.sleep(60)", k.interrupt)
-    deadline = time.monotonic() + 5
-    while status(k)["status"] != "canceled" and time.monotonic() < deadline:
-        time.sleep(0.2)
-        k.interrupt()
-    assert status(k)["status"] == "canceled"
+    for _ in range(3):  # the second one has two seconds to come: a machine that stalls for so long gets another chance
+        stopped(k, "time.sleep(60)", k.interrupt)
+        deadline = time.monotonic() + 4
+        while status(k)["status"] != "canceled" and time.monotonic() < deadline:
+            time.sleep(0.2)
+            k.interrupt()
+        if status(k)["status"] == "canceled":
+            return
+    raise AssertionError("the run was not canceled")
 
 
 def test_cancel_ends_the_run_and_run_all_begins_again(k):

@@ -95,9 +95,12 @@ class Interrupts:
 
     def _listen_on(self) -> None:
         """Hear a second interrupt although no cell runs."""
-        if self._cells or signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            return
         until = self._by_person + ECHO
+        if self._cells or self._loop is None or time.monotonic() >= until:
+            return
+        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # the kernel has not put its own handler back yet
+            self._loop.call_later(0.05, self._listen_on)
+            return
 
         def heard(number: int, frame: FrameType | None) -> None:
             if time.monotonic() < until and self._loop is not None:
@@ -110,7 +113,6 @@ class Interrupts:
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
 
         signal.signal(signal.SIGINT, heard)
-        assert self._loop is not None
         self._loop.call_later(max(0.0, until - time.monotonic()), deaf)
 
     # -- stopping ----------------------------------------------------------------------------------------------------
