@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -53,19 +52,14 @@ def db_sql(
     as_json: JsonOption = False,
 ) -> None:
     """Query the store with SQL."""
-    given = {name: _json_or_text(text) for name, text in parameters_of(parameter or []).items()}
+    from wfkernel.plan.inputs import parameter_from_text
+
+    given = {name: parameter_from_text(text, None) for name, text in parameters_of(parameter or []).items()}
     kept = opened(store)
     if as_json:
         print_json(kept.records(query, given))
     else:
         print_table(*kept.query(query, given))
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 @db.command("size")

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from wfkernel.plan.text import Problem
 
 commands = family()
-
-_KINDS: Final = ("*.wf.yaml", "*.wf.yml", "*.wf.json")
 
 
 class Format(StrEnum):
@@ -49,12 +47,12 @@ def validate(
 ) -> None:
     """Check workflow files. Executes nothing of what they name; agents nobody registered here are warnings."""
     from wfkernel.engine.agents import registered_agents
-    from wfkernel.plan.load import WorkflowFileInvalid, read_workflow
+    from wfkernel.plan.load import SUFFIXES, WorkflowFileInvalid, read_workflow
 
     import_modules(imports or ())
     problems, warnings, count = [], [], 0
     for path in files:
-        found = [file for kind in _KINDS for file in sorted(path.rglob(kind))] if path.is_dir() else [path]
+        found = [file for end in SUFFIXES for file in sorted(path.rglob(f"*{end}"))] if path.is_dir() else [path]
         if not found:
             raise DefinitionError(f"there is no *.wf.yaml in {path}")
         if path.suffix in (".py", ".ipynb"):

@@ -28,7 +28,6 @@ from wfkernel.engine.failures import (
     Tripwire,
 )
 from wfkernel.engine.hooks import Replace, Retry, Skip
-from wfkernel.engine.redaction import redactor
 from wfkernel.engine.remember import doc_once
 from wfkernel.engine.restarts import RestartPolicy, WorkerDied, run_with_restarts
 from wfkernel.engine.script import describe_error
@@ -350,17 +349,9 @@ async def _restarted(core: Core, spec: StepSpec, worker: str, call: Call, step: 
 
 def error_of(error: BaseException) -> dict[str, Any]:
     """JSON form of an exception: type, message, traceback, cause chain; tripwires and validation problems typed."""
-    described = describe_error(error)
+    described = describe_error(error, depth=19)
     if isinstance(error, Tripwire):
         described["tripwire"] = {"reason": error.reason, "retry": error.retry, "metadata": error.metadata}
     elif isinstance(error, StepInputInvalid):
         described["issues"] = [list(problem) for problem in error.problems]
-    redacted = redactor()
-    chain, cause = described, error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    seen = {id(error)}
-    while cause is not None and id(cause) not in seen and len(seen) < 20:
-        seen.add(id(cause))
-        chain["cause"] = {"type": type(cause).__name__, "message": redacted(str(cause))}
-        chain = chain["cause"]
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return described

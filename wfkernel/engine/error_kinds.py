@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, get_args
 
 from wfkernel.engine.failures import Tripwire
 
-__all__ = ["KINDS", "ErrorKind", "classified"]
+__all__ = ["KINDS", "ErrorKind", "causes", "classified"]
 
 ErrorKind = Literal[
     "timeout", "validation", "tool_failure", "agent_failure", "workflow_logic", "resource_exhaustion", "network_failure",
@@ -144,7 +144,7 @@ def classified(error: BaseException) -> dict[str, Any]:
     """``kind``, ``retryable`` and, where there is one, ``hint`` of an exception, for the event that tells of it."""
     told = _look_up(error)
     if told["kind"] == "unknown":
-        cause = next((found for one in _causes(error) if (found := _look_up(one))["kind"] in _OUTSIDE), told)
+        cause = next((found for one in causes(error) if (found := _look_up(one))["kind"] in _OUTSIDE), told)
         told = {**cause, "retryable": told["retryable"] and cause["retryable"]}
     if isinstance(error, Tripwire):
         told["retryable"] = error.retry
@@ -219,7 +219,7 @@ def _of_status(status: int) -> tuple[ErrorKind, str, bool]:
     return "tool_failure", "", False
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """What the exception was raised from, the nearest first."""
     seen = {id(error)}
     while (cause := error.__cause__ or (None if error.__suppress_context__ else error.__context__)) is not None:

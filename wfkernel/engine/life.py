@@ -83,10 +83,8 @@ def _going_on(phase: Phase) -> Word:
 
 
 def _ended(position: Position, status: str | None, facts: Facts) -> Position:
-    if (
-        _OUTCOMES.get(status or "") is position.phase
-    ):  # told twice: by the step that failed and by whoever started the run
-        return position
+    if _OUTCOMES.get(status or "") is position.phase:
+        return position  # told twice: by the step that failed and by whoever started the run
     match status:
         case "canceled":
             return walk(position, (_S.CANCEL_WORKFLOW,), facts)

@@ -13,6 +13,8 @@ from wfkernel.errors import DefinitionError
 __all__ = ["context_flag", "doc_once", "is_on", "remembered", "template_once"]
 
 _DOC_LENGTH: Final = 1_500
+_TEMPLATE: Final = "/template"
+"""Stands where the step stands of a doc; no step is called so."""
 _told: set[tuple[str, str, str, str]] = set()
 
 
@@ -30,18 +32,22 @@ def context_flag() -> dict[str, Any]:
 
 def doc_once(owner: str, workflow: str, step: str, doc: str) -> dict[str, Any]:
     """The part of a start's payload that carries the doc of a step (of the workflow: ""), unless this writer told it before."""
-    if not doc or (known := (owner, workflow, step, doc)) in _told or not is_on():
+    if not _is_news(owner, workflow, step, doc):
         return {}
-    _told.add(known)
     return {"doc": {"workflow": workflow, "step": step, "text": doc[:_DOC_LENGTH]}}
 
 
 def template_once(owner: str, workflow: str, text: str) -> dict[str, Any]:
     """The part of a run's start that says what its workflow file is a template for, unless this writer told it before."""
-    if not text or (known := (owner, workflow, "template", text)) in _told or not is_on():
-        return {}
+    return {"template": text[:_DOC_LENGTH]} if _is_news(owner, workflow, _TEMPLATE, text) else {}
+
+
+def _is_news(owner: str, workflow: str, what: str, text: str) -> bool:
+    """Whether there is a text that this writer has to tell, which it has told then."""
+    if not text or (known := (owner, workflow, what, text)) in _told or not is_on():
+        return False
     _told.add(known)
-    return {"template": text[:_DOC_LENGTH]}
+    return True
 
 
 def remembered(text: str, meta: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -29,7 +30,7 @@ from wfkernel.engine.answers import (
 )
 from wfkernel.engine.context import Label, labels_of
 from wfkernel.engine.durability import Durability, RunLog
-from wfkernel.engine.error_kinds import classified
+from wfkernel.engine.error_kinds import causes, classified
 from wfkernel.engine.events import Event
 from wfkernel.engine.group_commit import EventLog
 from wfkernel.engine.redaction import redactor
@@ -296,8 +297,8 @@ class StepRun:
         self.run.emit(ev.CONTEXT_REMEMBER, remembered(text, meta), self.path, self.attempt)
 
 
-def describe_error(error: BaseException) -> dict[str, Any]:
-    """An exception as JSON: type, message, traceback text and the chain of causes; and what kind of failure it is.
+def describe_error(error: BaseException, depth: int = 1) -> dict[str, Any]:
+    """An exception as JSON: type, message, traceback text and `depth` of its causes; and what kind of failure it is.
 
     Without what looks like a secret in it (`wfkernel.engine.redaction`).
     """
@@ -308,9 +309,10 @@ def describe_error(error: BaseException) -> dict[str, Any]:
         "traceback": redacted(_users_part(error))[-20_000:],
         **classified(error),
     }
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    if cause is not None:
-        described["cause"] = {"type": type(cause).__name__, "message": redacted(str(cause))}
+    chain = described
+    for cause in islice(causes(error), depth):
+        chain["cause"] = {"type": type(cause).__name__, "message": redacted(str(cause))}
+        chain = chain["cause"]
     return described
 
 

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from wfkernel.errors import DefinitionError
 from wfkernel.notebook import places
-from wfkernel.notebook.headless import notebook_inputs, resume_hint
-from wfkernel.plan.inputs import check_parameters
+from wfkernel.notebook.headless import resume_hint
+from wfkernel.plan.inputs import check_parameters, inputs_in
 from wfkernel.plan.outline import outline_of
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _refuse_mistakes(notebook: str, sets: list[dict[str, Any]]) -> None:
     problems = outline_of(nb.cells).problems
     if problems:
         raise DefinitionError("\n".join(problems))
-    declared = notebook_inputs(nb)
+    declared = inputs_in(nb.cells)
     for index, entry in enumerate(sets, 1):
         try:
             check_parameters(notebook, declared, entry)

@@ -33,7 +33,7 @@ from wfkernel.notebook import places
 from wfkernel.notebook.interrupts import INTERRUPT
 from wfkernel.notebook.prose import keep_prose
 from wfkernel.notebook.runs import new_run_id
-from wfkernel.plan.inputs import DeclaredInput, check_parameters, declared_inputs, parameter_from_text
+from wfkernel.plan.inputs import check_parameters, inputs_in, parameter_from_text
 from wfkernel.plan.reference import did_you_mean
 from wfkernel.plan.schema import check_schema, example_answer
 
@@ -46,7 +46,6 @@ __all__ = [
     "claim_resume",
     "end_run",
     "has_command",
-    "notebook_inputs",
     "resume_hint",
     "resume_hints",
     "resume_notebook",
@@ -252,20 +251,12 @@ def store_of(notebook: str) -> Store:
     return open_store(near=places.folder(notebook) if notebook else None)
 
 
-def notebook_inputs(nb: Any) -> list[DeclaredInput]:
-    """What the notebook's ``parameters`` cell declares."""
-    from papermill.utils import find_first_tagged_cell_index
-
-    index = find_first_tagged_cell_index(nb, "parameters")
-    return declared_inputs(nb.cells[index].source) if index >= 0 else []
-
-
 def typed_parameters(notebook: str, texts: Mapping[str, str]) -> dict[str, Any]:
     """Parameters typed on a command line, as values of the types the notebook declares.
 
     Raises `DefinitionError` for a notebook that cannot be read and for a parameter it cannot be given.
     """
-    declared = notebook_inputs(places.read_notebook(notebook))
+    declared = inputs_in(places.read_notebook(notebook).cells)
     known = {one.name: one for one in declared}
     parameters = {name: parameter_from_text(text, known.get(name)) for name, text in texts.items()}
     check_parameters(notebook, declared, parameters)
@@ -291,7 +282,7 @@ def run_notebook(
 
     notebook = os.fspath(notebook)
     nb = places.read_notebook(notebook)
-    check_parameters(notebook, notebook_inputs(nb), parameters)
+    check_parameters(notebook, inputs_in(nb.cells), parameters)
     told = {} if durability is None else {"durability": str(durability)}
     if checkpoints is not None:
         told["checkpoints"] = str(checkpoint_policy(checkpoints))

@@ -13,7 +13,7 @@ from wfkernel.engine.agents import registered_agents
 from wfkernel.errors import DefinitionError
 from wfkernel.notebook.places import read_notebook
 from wfkernel.notebook.prose import ids_of, words_of
-from wfkernel.plan.load import read_workflow
+from wfkernel.plan.load import SUFFIXES, read_workflow
 from wfkernel.plan.template import file_template
 from wfkernel.store.context_text import template_row
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Indexed", "index_files"]
 
-_WORKFLOWS: Final = (".wf.yaml", ".wf.yml", ".wf.json")
 _ELSEWHERE: Final = frozenset({"node_modules", "site-packages", "__pycache__", "build", "dist"})
 """Folders whose files nobody here wrote; nor are those in folders that begin with a dot."""
 
@@ -52,7 +51,7 @@ def index_files(store: Store, paths: Iterable[Path]) -> Indexed:
             for file in _files(place):
                 _keep(store, file, found)
             _forget_gone(store, place, found)
-        elif place.name.endswith((*_WORKFLOWS, ".ipynb")) and place.is_file():
+        elif place.name.endswith((*SUFFIXES, ".ipynb")) and place.is_file():
             _keep(store, place, found)
         else:
             what = "is no notebook (.ipynb), workflow file (.wf.yaml) or folder" if place.exists() else "is not there"
@@ -63,7 +62,7 @@ def index_files(store: Store, paths: Iterable[Path]) -> Indexed:
 def _files(folder: Path) -> Iterator[Path]:
     for at, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _ELSEWHERE and not name.startswith("."))
-        yield from (Path(at, name) for name in sorted(names) if name.endswith((*_WORKFLOWS, ".ipynb")))
+        yield from (Path(at, name) for name in sorted(names) if name.endswith((*SUFFIXES, ".ipynb")))
 
 
 def _keep(store: Store, file: Path, found: Indexed) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wfkernel.notebook.headless import notebook_inputs
 from wfkernel.notebook.places import read_notebook
+from wfkernel.plan.inputs import inputs_in
 from wfkernel.plan.outline import outline_of
 
 __all__ = ["inspect_notebook"]
@@ -24,7 +24,7 @@ def inspect_notebook(notebook: str) -> dict[str, Any]:
         "inputs": [
             {"name": one.name, "type": one.type, "default": one.default, "required": one.default is None,
              "comment": one.comment}
-            for one in notebook_inputs(nb)
+            for one in inputs_in(nb.cells)
         ],
         "steps": [
             {"step": step.name, "cell": step.position + 1, "after": needs[step.name],

@@ -25,11 +25,11 @@ from wfkernel.engine.state import RunState
 from wfkernel.errors import DefinitionError, WorkflowError
 from wfkernel.notebook.ctrlc import relayed
 from wfkernel.notebook.frontend import NOTEBOOK_VARIABLE
-from wfkernel.notebook.headless import NotebookSuspended, begin_run, end_run, notebook_inputs, resume_hint, store_of
+from wfkernel.notebook.headless import NotebookSuspended, begin_run, end_run, resume_hint, store_of
 from wfkernel.notebook.places import is_remote, read_notebook
 from wfkernel.notebook.runs import PARENT_VARIABLE, RUN_VARIABLE
 from wfkernel.plan.cell import split_cell
-from wfkernel.plan.inputs import check_parameters
+from wfkernel.plan.inputs import check_parameters, inputs_in
 from wfkernel.plan.outline import outline_of
 from wfkernel.store.store import Store
 
@@ -213,7 +213,7 @@ def _refuse_mistakes(nb: Any, source: str) -> None:
     problems = outline_of(nb.cells).problems
     given = nb.metadata.get("papermill", {}).get("parameters", {})
     try:
-        check_parameters(source or "the notebook", notebook_inputs(nb), given)
+        check_parameters(source or "the notebook", inputs_in(nb.cells), given)
     except DefinitionError as error:
         problems.append(str(error))
     if problems:

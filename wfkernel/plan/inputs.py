@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from wfkernel.errors import DefinitionError
 
-__all__ = ["DeclaredInput", "check_parameters", "declared_inputs", "parameter_from_text"]
+__all__ = ["DeclaredInput", "check_parameters", "declared_inputs", "inputs_in", "parameter_from_text"]
 
 UNCHECKED: Final = object()
 """Stands for a type nobody can check without running the notebook."""
@@ -59,6 +59,12 @@ class DeclaredInput:
             where = "".join(f"[{part!r}]" for part in first["loc"] if _is_place(part))
             return f"{where}: {first['msg']}".lstrip(": ")
         return None
+
+
+def inputs_in(cells: Iterable[Mapping[str, Any]]) -> list[DeclaredInput]:
+    """The inputs a notebook with these cells declares: those of the first that is tagged ``parameters``."""
+    tagged = (cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", ()))
+    return declared_inputs(next(tagged, ""))
 
 
 def declared_inputs(source: str) -> list[DeclaredInput]:

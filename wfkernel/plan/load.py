@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,7 +23,11 @@ from wfkernel.plan.graph import Circular
 from wfkernel.plan.reference import did_you_mean
 from wfkernel.plan.text import Place, Problem, Refused, SourceText, parse_text
 
-__all__ = ["Loaded", "WorkflowFileInvalid", "check_text", "read_workflow", "text_of"]
+__all__ = ["SUFFIXES", "Loaded", "WorkflowFileInvalid", "check_text", "read_workflow", "text_of"]
+
+
+SUFFIXES: Final = (".wf.yaml", ".wf.yml", ".wf.json")
+"""What the names of workflow files end in, where files are looked for."""
 
 
 class WorkflowFileInvalid(DefinitionError):

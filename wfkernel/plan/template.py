@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from wfkernel.plan.inputs import declared_inputs
+from wfkernel.plan.inputs import inputs_in
 from wfkernel.plan.outline import outline_of
 
 if TYPE_CHECKING:
@@ -24,10 +24,9 @@ _ABOUT: Final = 600
 def notebook_template(name: str, cells: Sequence[Mapping[str, Any]]) -> str:
     """What the notebook `name` is a template for; empty where it declares no input.
 
-    Its inputs are those of the first cell with the tag ``parameters``, what it is for the first markdown cell says.
+    What it is for the first markdown cell says.
     """
-    tagged = (cell for cell in cells if "parameters" in cell["metadata"].get("tags", ()))
-    inputs = declared_inputs(next(tagged, {"source": ""})["source"])
+    inputs = inputs_in(cells)
     if not inputs:
         return ""
     about = next((cell["source"] for cell in cells if cell["cell_type"] == "markdown"), "")
